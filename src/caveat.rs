@@ -1,0 +1,74 @@
+//! What a reader must know before believing a number, carried as data from where it is found to every output.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing the reader must know. Travels in the run file and is printed beside the results it concerns.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Caveat {
+    /// The numbers come from `--machine sim`.
+    Simulated,
+    /// The run was made in a virtual machine; nested paging may hold smaller TLB entries than the guest maps.
+    VirtualMachine { hypervisor: String },
+    /// No hardware event could be opened: iTLB and cycle columns stay empty.
+    NoHardwareCounters { reason: String },
+    /// Programs of others were loaded before the run began.
+    ForeignPrograms { programs: u32 },
+    /// `pack off` was made with filler programs on a kernel that packs.
+    PackOffEmulated,
+    /// The placement of a trial missed its goal; the trial is kept and left out of the effect.
+    PlacementMissed { goal: String, reached: String },
+    /// Not every program ran in the check pass.
+    NotAllExecuted { executed: u32, programs: u32 },
+    /// Some windows were discarded by rule.
+    WindowsDiscarded { discarded: u32, of: u32, reason: String },
+    /// Doubling the window did not double its time.
+    WindowNotLinear { ratio_percent: u32 },
+    /// The run was interrupted; what was measured is kept.
+    Interrupted { trials: u32, planned: u32 },
+    /// The last line of the run file is torn and was left out.
+    TornTail,
+    /// Direct tail calls were not to be had; the chain jumps through the prog array.
+    ChainIndirect { reason: String },
+}
+
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Simulated => write!(f, "SIMULATED: no kernel and no CPU was measured"),
+            Self::VirtualMachine { hypervisor } => write!(
+                f,
+                "virtual machine ({hypervisor}): a TLB entry is the smaller of guest and host page; bare metal may differ"
+            ),
+            Self::NoHardwareCounters { reason } => {
+                write!(f, "no hardware counters ({reason}): cycles and iTLB misses were not measured")
+            }
+            Self::ForeignPrograms { programs } => {
+                write!(f, "{programs} BPF programs of others were loaded; they share the packs")
+            }
+            Self::PackOffEmulated => write!(
+                f,
+                "pack off is emulated by filler programs; data-side cost of the old allocator is not reproduced"
+            ),
+            Self::PlacementMissed { goal, reached } => {
+                write!(f, "placement missed its goal ({goal}; reached {reached}): left out of the effect")
+            }
+            Self::NotAllExecuted { executed, programs } => {
+                write!(f, "only {executed} of {programs} programs ran in the check pass")
+            }
+            Self::WindowsDiscarded { discarded, of, reason } => {
+                write!(f, "{discarded} of {of} windows discarded: {reason}")
+            }
+            Self::WindowNotLinear { ratio_percent } => {
+                write!(f, "twice the executions took {ratio_percent} % of the time, not 200 %")
+            }
+            Self::Interrupted { trials, planned } => {
+                write!(f, "interrupted after {trials} of {planned} trials")
+            }
+            Self::TornTail => write!(f, "the run file ends in a torn line, which was left out"),
+            Self::ChainIndirect { reason } => write!(f, "chain uses indirect tail calls: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! In: the trials of two arms or two runs. Out: effects with intervals, and verdicts.
+//! Apart because it sees only what a run file holds.
+
+pub mod effect;
+pub mod pairing;
+pub mod verdict;
+
+pub use effect::Effect;
+pub use verdict::Verdict;

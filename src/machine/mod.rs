@@ -1,0 +1,104 @@
+//! The seam between the protocol and what it runs on: the kernel, or a simulation of it.
+//! In: a request to load a case. Out: programs that can be fired, counters around them. Nothing above knows which machine it is.
+
+#[cfg(feature = "kernel")]
+pub mod kernel;
+pub mod sim;
+
+use crate::caveat::Caveat;
+use crate::counters::{Group, Reading, Refusal};
+use crate::placement::Image;
+use crate::trial::{Check, LoadCost};
+use crate::workload::Case;
+
+/// What went wrong on the machine; `kind` decides the exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}{}", remedy.as_ref().map(|text| format!("; {text}")).unwrap_or_default())]
+pub struct MachineError {
+    pub kind: ErrorKind,
+    /// "failed to <verb> <object>: <cause>".
+    pub what: String,
+    /// What the user can do about it.
+    pub remedy: Option<String>,
+}
+
+/// Kinds of trouble that callers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// This host cannot, as it is set up now.
+    HostCannot,
+    /// A signal asked us to stop.
+    Interrupted,
+    /// Anything else.
+    Failed,
+}
+
+impl MachineError {
+    /// This host cannot do it; `remedy` says what would help.
+    pub fn host_cannot(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::HostCannot, what: what.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// Something failed that ought to work.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Failed, what: what.into(), remedy: None }
+    }
+
+    /// A signal arrived.
+    pub fn interrupted() -> Self {
+        Self { kind: ErrorKind::Interrupted, what: "interrupted".to_owned(), remedy: None }
+    }
+}
+
+pub type Result<T> = std::result::Result<T, MachineError>;
+
+/// What is fired: the measured programs, or the empty program reached the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Programs,
+    Empty,
+}
+
+/// One firing of the trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fired {
+    pub wall_ns: u64,
+}
+
+/// A machine that loads cases.
+pub trait Machine: std::fmt::Debug {
+    /// Loads the programs of `case` where its arm wants them, and verifies where they are.
+    fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>>;
+    /// Opens what can be counted around the trigger.
+    fn counters(&mut self) -> Result<Box<dyn Counters>>;
+    /// What a reader must know about this machine.
+    fn caveats(&self) -> Vec<Caveat>;
+}
+
+/// A case, loaded.
+pub trait Loaded: std::fmt::Debug {
+    /// Where every program lies, in the order of visits; read back, not assumed.
+    fn images(&self) -> &[Image];
+    /// What loading took.
+    fn load_cost(&self) -> &LoadCost;
+    /// Lets every program count its executions and reads the counts.
+    fn check(&mut self) -> Result<Check>;
+    /// Fires the trigger `runs` times in one go. Does nothing else: it stands between enable and disable.
+    fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
+    /// What a reader must know about this load.
+    fn caveats(&self) -> Vec<Caveat>;
+    /// Unloads; returns the nanoseconds it took.
+    fn unload(self: Box<Self>) -> Result<u64>;
+}
+
+/// Counter groups around the windows.
+pub trait Counters: std::fmt::Debug {
+    /// The groups that count, in the order of the readings.
+    fn groups(&self) -> &[Group];
+    /// The events that the host would not count.
+    fn refused(&self) -> &[Refusal];
+    fn enable(&mut self) -> Result<()>;
+    fn disable(&mut self) -> Result<()>;
+    /// Reads every group; one cumulative reading per group, empty counts if a group lost its counters.
+    fn read(&mut self, into: &mut Vec<Reading>) -> Result<()>;
+}

@@ -1,0 +1,110 @@
+//! The pages a set of images touches: what an iTLB has to hold.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::image::{Image, PAGE_BYTES};
+use super::pack;
+
+/// What a placement amounts to; computed from addresses read back, never from what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Programs whose address and length were read back.
+    pub programs: u32,
+    /// Bytes of JITed code.
+    pub jited_bytes: u64,
+    /// Distinct 4 KiB pages that hold code.
+    pub pages_4k: u32,
+    /// Distinct 2 MiB regions that hold code.
+    pub regions_2m: u32,
+    /// Pages that the same chunks would need without any gap.
+    pub ideal_pages_4k: u32,
+    /// Programs none of whose pages holds another program of the set.
+    pub own_page_programs: u32,
+    /// Distinct cache-line offsets inside the page at which programs begin, of 64.
+    pub line_offsets: u32,
+}
+
+impl Footprint {
+    /// Footprint of `images`.
+    pub fn of(images: &[Image]) -> Self {
+        let mut users: BTreeMap<u64, u32> = BTreeMap::new();
+        for page in images.iter().flat_map(Image::pages) {
+            *users.entry(page).or_default() += 1;
+        }
+        let mut regions: Vec<u64> = images.iter().flat_map(Image::regions).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        let lines = images.iter().fold(0u64, |seen, image| seen | 1 << image.addr.line_in_page());
+        let chunks: u64 = images.iter().map(|image| u64::from(pack::chunks(image.len))).sum();
+        let alone = |image: &&Image| image.pages().all(|page| users.get(&page) == Some(&1));
+        Self {
+            programs: images.len() as u32,
+            jited_bytes: images.iter().map(|image| u64::from(image.len)).sum(),
+            pages_4k: users.len() as u32,
+            regions_2m: regions.len() as u32,
+            ideal_pages_4k: (chunks * pack::CHUNK_BYTES).div_ceil(PAGE_BYTES) as u32,
+            own_page_programs: images.iter().filter(alone).count() as u32,
+            line_offsets: lines.count_ones(),
+        }
+    }
+
+    /// Share of the touched pages' bytes that is code, in percent.
+    pub fn density_percent(&self) -> f64 {
+        100.0 * self.jited_bytes as f64 / (f64::from(self.pages_4k.max(1)) * PAGE_BYTES as f64)
+    }
+
+    /// Share of the programs that have their pages to themselves, in percent.
+    pub fn own_pages_percent(&self) -> f64 {
+        100.0 * f64::from(self.own_page_programs) / f64::from(self.programs.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::Addr;
+
+    fn image(addr: u64, len: u32) -> Image {
+        Image { addr: Addr(addr), len }
+    }
+
+    #[test]
+    fn packed_programs_share_a_page() {
+        let images: Vec<Image> = (0..32).map(|i| image(0xffff_ffff_c000_0008 + i * 128, 100)).collect();
+        let footprint = Footprint::of(&images);
+        assert_eq!((footprint.pages_4k, footprint.regions_2m, footprint.ideal_pages_4k), (1, 1, 1));
+        assert_eq!(footprint.own_page_programs, 0);
+        assert_eq!(footprint.line_offsets, 32);
+        assert!((footprint.density_percent() - 78.125).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_program_across_a_page_border_counts_both_pages() {
+        let footprint = Footprint::of(&[image(0x1fc8, 100)]);
+        assert_eq!((footprint.pages_4k, footprint.own_page_programs), (2, 1));
+    }
+
+    #[test]
+    fn spread_programs_have_their_own_pages() {
+        let images: Vec<Image> = (0..512).map(|i| image(0xffff_ffff_c000_0008 + i * 8256, 100)).collect();
+        let footprint = Footprint::of(&images);
+        assert_eq!(footprint.own_page_programs, 512);
+        assert_eq!(footprint.line_offsets, 64);
+        assert_eq!(footprint.regions_2m, 3);
+    }
+
+    #[test]
+    fn a_shared_page_is_nobodys_own() {
+        let footprint = Footprint::of(&[image(0x1000, 64), image(0x1080, 64), image(0x3000, 64)]);
+        assert_eq!((footprint.pages_4k, footprint.own_page_programs), (2, 1));
+    }
+
+    #[test]
+    fn nothing_loaded_is_nothing_touched() {
+        let footprint = Footprint::of(&[]);
+        assert_eq!((footprint.pages_4k, footprint.programs), (0, 0));
+        assert_eq!(footprint.own_pages_percent(), 0.0);
+    }
+}

@@ -1,0 +1,49 @@
+//! Chunk arithmetic of `bpf_prog_pack_alloc` and `bpf_jit_binary_pack_alloc` (kernel/bpf/core.c).
+
+use super::image::Addr;
+
+/// Grain of a pack: `BPF_PROG_CHUNK_SIZE`.
+pub const CHUNK_BYTES: u64 = 64;
+/// Chunks in a 4 KiB page.
+pub const CHUNKS_PER_PAGE: u32 = 64;
+/// `struct bpf_binary_header`: u32 size, padded to 8 bytes.
+const HEADER_BYTES: u64 = 8;
+/// Room that `bpf_jit_binary_pack_alloc` adds for the random start hole.
+const HOLE_BYTES: u64 = 16;
+
+/// Chunks the kernel reserves for a program of `jited_bytes` with no exception table:
+/// `round_up(proglen + sizeof(header) + 16, BPF_PROG_CHUNK_SIZE)`, proglen rounded up to 4.
+pub fn chunks(jited_bytes: u32) -> u32 {
+    let charged = u64::from(jited_bytes).next_multiple_of(4) + HEADER_BYTES + HOLE_BYTES;
+    charged.div_ceil(CHUNK_BYTES) as u32
+}
+
+/// Most bytes of code that fit in `chunks` chunks.
+pub fn jited_bytes_for(chunks: u32) -> u32 {
+    (u64::from(chunks) * CHUNK_BYTES - HEADER_BYTES - HOLE_BYTES) as u32
+}
+
+/// First address of the chunk that holds `addr`. For a program this is where its header lies.
+pub fn chunk_base(addr: Addr) -> Addr {
+    Addr(addr.0 / CHUNK_BYTES * CHUNK_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_counts_follow_the_kernel_rule() {
+        for (bytes, expected) in [(20, 1), (38, 1), (40, 1), (41, 2), (58, 2), (104, 2), (107, 3), (4072, 64), (4073, 65)] {
+            assert_eq!(chunks(bytes), expected, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn capacity_is_the_inverse_of_the_charge() {
+        for n in 1..400 {
+            assert_eq!(chunks(jited_bytes_for(n)), n);
+            assert_eq!(chunks(jited_bytes_for(n) + 1), n + 1);
+        }
+    }
+}

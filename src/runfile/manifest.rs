@@ -1,0 +1,37 @@
+//! The head of a run: what was run, where, by which build of the tool.
+
+use serde::{Deserialize, Serialize};
+
+use crate::caveat::Caveat;
+use crate::counters::{Group, Refusal};
+use crate::host::Facts;
+use crate::workload::Spec;
+
+/// Which machine produced the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineKind {
+    /// Real BPF programs in the running kernel.
+    Kernel,
+    /// A deterministic simulation; nothing was measured.
+    Sim,
+}
+
+/// First record of a run file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub tool_version: String,
+    pub machine: MachineKind,
+    /// RFC 3339, UTC.
+    pub started: String,
+    pub argv: Vec<String>,
+    pub seed: u64,
+    /// The CPU the windows ran on.
+    pub cpu: u32,
+    pub workloads: Vec<Spec>,
+    pub planned_trials: u32,
+    pub groups: Vec<Group>,
+    pub refused: Vec<Refusal>,
+    pub host: Facts,
+    pub caveats: Vec<Caveat>,
+}

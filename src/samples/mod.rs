@@ -1,0 +1,8 @@
+//! In: recorded trials. Out: series of per-execution figures, and their HDR histograms.
+//! Apart because rates are derived on read: the run file holds raw counts only.
+
+pub mod histogram;
+pub mod metric;
+pub mod series;
+
+pub use metric::{Metric, Provenance};

@@ -1,0 +1,84 @@
+//! What one trial leaves behind: raw counts only, every rate is derived on read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::caveat::Caveat;
+use crate::counters::{Reading, Unusable};
+use crate::placement::{Footprint, Image};
+use crate::workload::Case;
+
+/// One counted window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Repetitions of the trigger.
+    pub runs: u64,
+    /// Executions of measured programs in the window.
+    pub executions: u64,
+    /// CLOCK_MONOTONIC around the trigger, from user space.
+    pub wall_ns: u64,
+    /// One reading per group, in the order of the run's groups.
+    pub readings: Vec<Reading>,
+    /// Set if the window is left out, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub discarded: Option<Unusable>,
+}
+
+/// What loading a trial cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadCost {
+    /// Measured programs.
+    pub programs: u32,
+    /// Fillers, loaded in every arm alike.
+    pub fillers: u32,
+    /// Programs loaded only to plug holes or because they landed on a used page.
+    pub plugs: u32,
+    /// Waiting for deferred frees of earlier programs.
+    pub settle_ns: u64,
+    /// Loading, placing and verifying.
+    pub load_ns: u64,
+}
+
+/// The check pass: every program counts its own executions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Programs that ran at least once.
+    pub executed: u32,
+    /// Fewest and most executions of one program.
+    pub fewest: u64,
+    pub most: u64,
+    /// Executions in one run of the trigger, counted and not assumed.
+    pub executions_per_run: u32,
+}
+
+/// One fresh load of a case, measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub case: Case,
+    /// 0-based trial of that case.
+    pub trial: u32,
+    /// 0-based position in the run.
+    pub sequence: u32,
+    pub seed: u64,
+    /// Seconds since the run began.
+    pub started_ms: u64,
+    pub footprint: Footprint,
+    /// Where every program lies, in the order of visits.
+    pub images: Vec<Image>,
+    /// False if the placement missed its goal; then the trial is left out of the effect.
+    pub placed: bool,
+    pub load: LoadCost,
+    pub check: Check,
+    /// Windows with an empty program in place of the measured ones.
+    pub baseline: Vec<Sample>,
+    pub samples: Vec<Sample>,
+    pub unload_ns: u64,
+    #[serde(default)]
+    pub caveats: Vec<Caveat>,
+}
+
+impl Trial {
+    /// Windows that count.
+    pub fn kept(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(|sample| sample.discarded.is_none())
+    }
+}

@@ -1,0 +1,132 @@
+//! A case: one point of a workload's matrix.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the programs of a case are to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackMode {
+    /// The kernel's packing, holes plugged first.
+    On,
+    /// Every program on a page of its own.
+    Off,
+}
+
+/// What runs the programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TriggerKind {
+    /// Direct tail calls in a permuted order that visits every program.
+    Chain,
+    /// Indirect tail calls to the program a linear congruential generator draws.
+    Walk,
+}
+
+/// Distance between two programs of `pack off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Stride {
+    /// A page each, as tight as own pages allow.
+    #[serde(rename = "4k")]
+    #[value(name = "4k")]
+    Page,
+    /// A page and its guard page, as `bpf_jit_binary_alloc` placed programs before 5.18.
+    #[serde(rename = "8k")]
+    #[value(name = "8k")]
+    PageAndGuard,
+}
+
+impl Stride {
+    /// Bytes from one program's page to the next one's.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Page => 4096,
+            Self::PageAndGuard => 8192,
+        }
+    }
+}
+
+/// Offset of a program inside its page in `pack off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffsetRule {
+    /// One cache line further on every page: all cache sets are used evenly.
+    Walk,
+    /// The same offset on every page: shows L1I and BTB aliasing for what it is.
+    Fixed,
+}
+
+/// A measured body, named by the JITed size it aims at in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Body {
+    #[serde(rename = "64")]
+    #[value(name = "64")]
+    B64,
+    #[serde(rename = "256")]
+    #[value(name = "256")]
+    B256,
+    #[serde(rename = "512")]
+    #[value(name = "512")]
+    B512,
+    #[serde(rename = "1024")]
+    #[value(name = "1024")]
+    B1024,
+    #[serde(rename = "2048")]
+    #[value(name = "2048")]
+    B2048,
+    #[serde(rename = "4096")]
+    #[value(name = "4096")]
+    B4096,
+}
+
+impl Body {
+    /// Every body, smallest first.
+    pub const ALL: [Self; 6] = [Self::B64, Self::B256, Self::B512, Self::B1024, Self::B2048, Self::B4096];
+
+    /// The JITed size it aims at; the length that counts is read back from the kernel.
+    pub fn nominal_bytes(self) -> u32 {
+        match self {
+            Self::B64 => 64,
+            Self::B256 => 256,
+            Self::B512 => 512,
+            Self::B1024 => 1024,
+            Self::B2048 => 2048,
+            Self::B4096 => 4096,
+        }
+    }
+}
+
+/// One point of the matrix: all that decides what is loaded, where, and what runs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Case {
+    pub workload: String,
+    pub trigger: TriggerKind,
+    pub body: Body,
+    pub programs: u32,
+    pub pack: PackMode,
+    pub stride: Stride,
+    pub offset: OffsetRule,
+}
+
+macro_rules! display_as_value {
+    ($($type:ty),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                use clap::ValueEnum;
+                match self.to_possible_value() {
+                    Some(value) => f.pad(value.get_name()),
+                    None => Err(fmt::Error),
+                }
+            }
+        }
+    )*};
+}
+
+display_as_value!(PackMode, TriggerKind, Stride, OffsetRule, Body);
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} n={} pack={}", self.workload, self.programs, self.pack)
+    }
+}

@@ -1,0 +1,11 @@
+//! In: a workload file. Out: the cases of its matrix and the seeded order of their trials.
+//! Apart because nothing here knows a kernel: a plan can be read and tested anywhere.
+
+pub mod builtin;
+pub mod case;
+pub mod plan;
+pub mod spec;
+
+pub use case::{Body, Case, OffsetRule, PackMode, Stride, TriggerKind};
+pub use plan::{Plan, Slot};
+pub use spec::{Spec, SpecError};

@@ -1,0 +1,136 @@
+//! The plan: every trial of every case, in the seeded order in which they run.
+
+use super::case::{Case, PackMode};
+use super::spec::Spec;
+
+/// One trial to run: which case, and which of its trials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Index into [`Plan::cases`].
+    pub case: usize,
+    /// 0-based trial of that case.
+    pub trial: u32,
+    /// Seed of this trial's own choices (order of visits, offsets).
+    pub seed: u64,
+}
+
+/// Cases and the order of their trials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub cases: Vec<Case>,
+    pub slots: Vec<Slot>,
+}
+
+impl Plan {
+    /// Lays out `spec`. Round by round every number of programs is visited once, in a shuffled order; the arms of one
+    /// number follow each other directly, and their order flips from round to round in a seeded A B B A.
+    /// The arms of one number and round share a seed, so that they differ in placement only.
+    pub fn new(specs: &[Spec], seed: u64) -> Self {
+        let mut random = oorandom::Rand64::new(u128::from(seed));
+        let mut cases = Vec::new();
+        let mut points: Vec<(u32, Vec<usize>)> = Vec::new();
+        for spec in specs {
+            for &programs in &spec.programs {
+                let arms = spec.pack.iter().map(|&pack| {
+                    cases.push(spec.case(programs, pack));
+                    cases.len() - 1
+                });
+                points.push((spec.trials, arms.collect()));
+            }
+        }
+        let rounds = points.iter().map(|(trials, _)| *trials).max().unwrap_or(0);
+        let mut slots = Vec::new();
+        let first_flipped: Vec<bool> = points.iter().map(|_| random.rand_u64() & 1 == 1).collect();
+        for round in 0..rounds {
+            let mut order: Vec<usize> = (0..points.len()).collect();
+            shuffle(&mut order, &mut random);
+            for point in order {
+                let (trials, arms) = &points[point];
+                if round >= *trials {
+                    continue;
+                }
+                let flip = first_flipped[point] ^ matches!(round % 4, 1 | 2);
+                let seed = random.rand_u64();
+                push_arms(&mut slots, arms, flip, round, seed);
+            }
+        }
+        Self { cases, slots }
+    }
+
+    /// The arms in the plan, for a look at what it compares.
+    pub fn arms(&self) -> Vec<PackMode> {
+        let mut arms: Vec<PackMode> = self.cases.iter().map(|case| case.pack).collect();
+        arms.sort();
+        arms.dedup();
+        arms
+    }
+}
+
+fn push_arms(slots: &mut Vec<Slot>, arms: &[usize], flip: bool, trial: u32, seed: u64) {
+    let mut push = |&case: &usize| slots.push(Slot { case, trial, seed });
+    if flip {
+        arms.iter().rev().for_each(&mut push);
+    } else {
+        arms.iter().for_each(&mut push);
+    }
+}
+
+/// Fisher-Yates with the run's own generator.
+pub fn shuffle<T>(items: &mut [T], random: &mut oorandom::Rand64) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, random.rand_range(0..i as u64 + 1) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(seed: u64) -> Plan {
+        let mut spec = Spec::builtin("chain").expect("built in");
+        spec.programs = vec![64, 512];
+        spec.trials = 8;
+        Plan::new(&[spec], seed)
+    }
+
+    #[test]
+    fn every_case_gets_every_trial_once() {
+        let plan = plan(1);
+        assert_eq!(plan.cases.len(), 4);
+        assert_eq!(plan.slots.len(), 32);
+        for case in 0..4 {
+            let mut trials: Vec<u32> =
+                plan.slots.iter().filter(|slot| slot.case == case).map(|slot| slot.trial).collect();
+            trials.sort_unstable();
+            assert_eq!(trials, (0..8).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn arms_alternate_as_abba() {
+        let plan = plan(7);
+        let first_arm: Vec<PackMode> = plan
+            .slots
+            .chunks(2)
+            .filter(|pair| plan.cases[pair[0].case].programs == 64)
+            .map(|pair| plan.cases[pair[0].case].pack)
+            .collect();
+        assert_eq!(first_arm[0], first_arm[3]);
+        assert_eq!(first_arm[1], first_arm[2]);
+        assert_ne!(first_arm[0], first_arm[1]);
+    }
+
+    #[test]
+    fn arms_of_one_round_share_their_seed() {
+        for pair in plan(3).slots.chunks(2) {
+            assert_eq!(pair[0].seed, pair[1].seed);
+            assert_eq!(pair[0].trial, pair[1].trial);
+        }
+    }
+
+    #[test]
+    fn same_seed_same_plan() {
+        assert_eq!(plan(5), plan(5));
+        assert_ne!(plan(5).slots, plan(6).slots);
+    }
+}
