@@ -34,7 +34,9 @@ mod tests {
 
     #[test]
     fn chunk_counts_follow_the_kernel_rule() {
-        for (bytes, expected) in [(20, 1), (38, 1), (40, 1), (41, 2), (58, 2), (104, 2), (107, 3), (4072, 64), (4073, 65)] {
+        for (bytes, expected) in
+            [(20, 1), (38, 1), (40, 1), (41, 2), (58, 2), (104, 2), (107, 3), (4072, 64), (4073, 65)]
+        {
             assert_eq!(chunks(bytes), expected, "{bytes} bytes");
         }
     }

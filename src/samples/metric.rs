@@ -67,7 +67,9 @@ impl Metric {
     /// Executions in the denominator.
     pub fn executions(self) -> u32 {
         match self {
-            Self::ItlbMissesPer1000 | Self::DtlbMissesPer1000 | Self::L1iMissesPer1000 | Self::BranchMissesPer1000 => 1000,
+            Self::ItlbMissesPer1000 | Self::DtlbMissesPer1000 | Self::L1iMissesPer1000 | Self::BranchMissesPer1000 => {
+                1000
+            }
             _ => 1,
         }
     }

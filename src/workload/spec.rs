@@ -114,9 +114,8 @@ impl Spec {
 
     /// Checks the values that TOML's types leave open; call again after changing any.
     pub fn check(&self, file: &str) -> Result<(), SpecError> {
-        let bad = |key, message: &str| {
-            Err(SpecError::Value { file: file.to_owned(), key, message: message.to_owned() })
-        };
+        let bad =
+            |key, message: &str| Err(SpecError::Value { file: file.to_owned(), key, message: message.to_owned() });
         if self.programs.is_empty() {
             return bad("programs", "is empty; give at least one number");
         }
@@ -172,7 +171,10 @@ mod tests {
     #[test]
     fn errors_name_file_line_and_key() {
         let cases = [
-            ("name = \"x\"\nquestion = \"q\"\nprogramms = [1]\n", "workload `f.toml`, line 3: unknown field `programms`"),
+            (
+                "name = \"x\"\nquestion = \"q\"\nprogramms = [1]\n",
+                "workload `f.toml`, line 3: unknown field `programms`",
+            ),
             ("name = \"x\"\nname = \"y\"\n", "workload `f.toml`, line 2: duplicate key"),
             ("name = 3\n", "workload `f.toml`, line 1: invalid type: integer `3`, expected a string"),
             (
