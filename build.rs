@@ -1,23 +1,24 @@
-//! Compiles `bpf/*.bpf.c` with clang and generates the libbpf skeletons.
+//! Compiles `bpf/*.bpf.c` with clang and embeds the objects.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     #[cfg(feature = "kernel")]
-    skeletons();
+    bpf_objects();
 }
 
 #[cfg(feature = "kernel")]
-fn skeletons() {
+fn bpf_objects() {
     use std::path::PathBuf;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo:rerun-if-changed=bpf/mini.h");
-    for name in ["bodies"] {
+    for name in ["bodies", "peek"] {
         let source = format!("bpf/{name}.bpf.c");
         println!("cargo:rerun-if-changed={source}");
         if let Err(error) = libbpf_cargo::SkeletonBuilder::new()
             .source(&source)
+            .obj(out.join(format!("{name}.bpf.o")))
             .clang_args(["-Wall", "-Werror", "-Ibpf"])
-            .build_and_generate(out.join(format!("{name}.skel.rs")))
+            .build()
         {
             panic!("failed to compile `{source}` (is clang installed? run `make deps`): {error:?}");
         }

@@ -72,7 +72,7 @@ SEC("tc") int walk_##size(struct __sk_buff *skb)			\
 
 #define INIT asm volatile("r6 = 0\n\tr7 = 0" ::: "r6", "r7");
 
-BODY(64, )
+BODY(128, )
 BODY(256, INIT STEPS8 STEPS8 )
 BODY(512, INIT STEPS32 STEPS8 STEPS8 STEP2)
 BODY(1024, INIT STEPS128)

@@ -60,9 +60,9 @@ pub enum OffsetRule {
 /// A measured body, named by the JITed size it aims at in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Body {
-    #[serde(rename = "64")]
-    #[value(name = "64")]
-    B64,
+    #[serde(rename = "128")]
+    #[value(name = "128")]
+    B128,
     #[serde(rename = "256")]
     #[value(name = "256")]
     B256,
@@ -82,12 +82,12 @@ pub enum Body {
 
 impl Body {
     /// Every body, smallest first.
-    pub const ALL: [Self; 6] = [Self::B64, Self::B256, Self::B512, Self::B1024, Self::B2048, Self::B4096];
+    pub const ALL: [Self; 6] = [Self::B128, Self::B256, Self::B512, Self::B1024, Self::B2048, Self::B4096];
 
     /// The JITed size it aims at; the length that counts is read back from the kernel.
     pub fn nominal_bytes(self) -> u32 {
         match self {
-            Self::B64 => 64,
+            Self::B128 => 128,
             Self::B256 => 256,
             Self::B512 => 512,
             Self::B1024 => 1024,

@@ -42,7 +42,7 @@ pub struct Spec {
 }
 
 fn default_body() -> Body {
-    Body::B64
+    Body::B128
 }
 fn default_pack() -> Vec<PackMode> {
     vec![PackMode::On, PackMode::Off]

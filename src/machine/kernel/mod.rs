@@ -1,1 +1,245 @@
+//! The running kernel: programs through libbpf, counters through perf_event_open.
+//! In: cases. Out: programs where their arm wants them, verified, and windows fired through BPF_PROG_TEST_RUN.
+//! Apart because it alone needs root and a kernel; nothing outside names libbpf or perf-event-open.
 
+pub mod fillers;
+pub mod loaded;
+pub mod perf;
+pub mod pin;
+pub mod place;
+pub mod probe;
+pub mod programs;
+pub mod settle;
+pub mod sys;
+pub mod trigger;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use self::fillers::{Fillers, load_failed};
+use self::loaded::KernelLoaded;
+use self::perf::PerfCounters;
+use self::pin::Pinned;
+use self::place::{Placer, verified};
+use self::programs::{Maps, Programs};
+use self::settle::Settle;
+use self::trigger::Trigger;
+use super::{Counters, Loaded, Machine, MachineError, Result};
+use crate::caveat::Caveat;
+use crate::placement::{Image, pack};
+use crate::workload::{Body, Case, PackMode, TriggerKind, plan};
+
+/// Descriptors that are not for fillers: object, maps, counters, output files.
+const RESERVED_DESCRIPTORS: u64 = 1024;
+
+/// The kernel this process runs on.
+#[derive(Debug)]
+pub struct KernelMachine {
+    pinned: Pinned,
+    stop: Arc<AtomicBool>,
+    settle: Settle,
+    kits: BTreeMap<(TriggerKind, Body), Kit>,
+    packs: bool,
+    most_sockets: usize,
+    foreign_programs: u32,
+    harden: bool,
+}
+
+/// What is prepared once for a trigger and body.
+#[derive(Debug)]
+struct Kit {
+    programs: Programs,
+    fillers: Fillers,
+}
+
+impl KernelMachine {
+    /// Pins the thread, raises this process's own descriptor limit to its hard limit, and finds out whether the kernel packs.
+    pub fn new(cpu: Option<u32>, harden: bool, stop: Arc<AtomicBool>) -> Result<Self> {
+        let pinned = Pinned::to(cpu)?;
+        let foreign_programs = probe::loaded_programs().unwrap_or(0);
+        let mut machine = Self {
+            pinned,
+            stop,
+            settle: Settle::new(),
+            kits: BTreeMap::new(),
+            packs: true,
+            most_sockets: raise_descriptor_limit(),
+            foreign_programs,
+            harden,
+        };
+        machine.packs = machine.detect_packs()?;
+        Ok(machine)
+    }
+
+    /// The CPU the windows run on.
+    pub fn cpu(&self) -> u32 {
+        self.pinned.cpu()
+    }
+
+    /// Whether programs share pages: true since 5.18 on x86, found by behaviour and not by version.
+    pub fn packs(&self) -> bool {
+        self.packs
+    }
+
+    fn detect_packs(&mut self) -> Result<bool> {
+        let programs = Programs::open(TriggerKind::Chain, Body::B128)?;
+        let maps = programs.maps(1)?;
+        let loads: Vec<_> = (0..8).map(|_| probe_load(&programs, &maps)).collect::<Result<_>>()?;
+        let images: Vec<Image> = loads.iter().map(|(_, image)| *image).collect();
+        drop(loads);
+        self.settle.unloaded(&images);
+        Ok(share_pages(&images))
+    }
+
+    fn prepare(&mut self, trigger: TriggerKind, body: Body) -> Result<()> {
+        if self.kits.contains_key(&(trigger, body)) {
+            return Ok(());
+        }
+        let programs = Programs::open(trigger, body)?;
+        let maps = programs.maps(1)?;
+        let mut landed = Vec::new();
+        let fillers = Fillers::calibrate(&mut || {
+            let (program, image) = probe_load(&programs, &maps)?;
+            landed.push(image);
+            Ok((program, image))
+        })?;
+        self.settle.unloaded(&landed);
+        self.kits.insert((trigger, body), Kit { programs, fillers });
+        Ok(())
+    }
+}
+
+impl Machine for KernelMachine {
+    fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>> {
+        if case.pack == PackMode::On && !self.packs {
+            return Err(MachineError::host_cannot(
+                "failed to place programs with --pack on: this kernel does not pack BPF programs (before 5.18)",
+                "use --pack off, which is native here",
+            ));
+        }
+        refuse_if_too_large(case)?;
+        self.prepare(case.trigger, case.body)?;
+        let settle_ns = self.settle.wait().as_nanos() as u64;
+        let Some(kit) = self.kits.get(&(case.trigger, case.body)) else {
+            return Err(MachineError::failed("failed to prepare the BPF programs"));
+        };
+        let placer = Placer {
+            programs: &kit.programs,
+            fillers: &kit.fillers,
+            packs: self.packs,
+            most_sockets: self.most_sockets,
+            stop: &self.stop,
+        };
+        let mut placed = placer.place(case, &visit_order(case.programs, seed))?;
+        placed.cost.settle_ns = settle_ns;
+        let trigger = Trigger::new(case.trigger, seed, &kit.programs, &placed)?;
+        let mut caveats = Vec::new();
+        if self.harden && case.trigger == TriggerKind::Chain {
+            caveats.push(Caveat::ChainIndirect { reason: "net.core.bpf_jit_harden blinds constants".to_owned() });
+        }
+        Ok(Box::new(KernelLoaded::new(placed, trigger, &mut self.settle, caveats)))
+    }
+
+    fn counters(&mut self) -> Result<Box<dyn Counters>> {
+        Ok(Box::new(PerfCounters::open(Path::new("/sys"))))
+    }
+
+    fn caveats(&self) -> Vec<Caveat> {
+        let mut caveats = Vec::new();
+        if self.foreign_programs > 0 {
+            caveats.push(Caveat::ForeignPrograms { programs: self.foreign_programs });
+        }
+        if self.packs {
+            caveats.push(Caveat::PackOffEmulated);
+        }
+        caveats
+    }
+}
+
+fn probe_load(programs: &Programs, maps: &Maps) -> Result<(std::os::fd::OwnedFd, Image)> {
+    let program = programs.load_plug(maps).map_err(|error| load_failed("probe", &error))?;
+    let image = verified(&program)?;
+    Ok((program, image))
+}
+
+/// Whether any two images are in one page.
+fn share_pages(images: &[Image]) -> bool {
+    let mut pages: Vec<u64> = images.iter().map(|image| image.addr.page()).collect();
+    pages.sort_unstable();
+    pages.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// The position of the program loaded i-th: the chain visits programs in an order that has nothing to do with their places.
+fn visit_order(programs: u32, seed: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..programs).collect();
+    plan::shuffle(&mut order, &mut oorandom::Rand64::new(u128::from(seed)));
+    order
+}
+
+/// The module area on x86_64: `MODULES_LEN` with KASLR configured, arch/x86/include/asm/pgtable_64_types.h.
+const MODULE_AREA_BYTES: u64 = 1008 << 20;
+
+/// Says at once what the kernel would say after minutes of loading, with error 524.
+fn refuse_if_too_large(case: &Case) -> Result<()> {
+    let body = u64::from(pack::chunks(case.body.nominal_bytes())) * pack::CHUNK_BYTES;
+    let each = (case.stride.bytes() + pack::CHUNK_BYTES).max(body);
+    let bytes = u64::from(case.programs) * each;
+    if bytes <= MODULE_AREA_BYTES {
+        return Ok(());
+    }
+    let most = MODULE_AREA_BYTES / each;
+    Err(MachineError::host_cannot(
+        format!(
+            "failed to place {} programs: they and their fillers take {} MiB, the kernel's module area holds {} MiB (error 524)",
+            case.programs,
+            bytes >> 20,
+            MODULE_AREA_BYTES >> 20
+        ),
+        format!("use --programs {most} or fewer, or --stride 4k"),
+    ))
+}
+
+/// Raises the soft limit of this process alone; returns how many descriptors fillers may take.
+fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    current.unwrap_or(1 << 20).saturating_sub(RESERVED_DESCRIPTORS) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::Addr;
+    use crate::workload::Spec;
+
+    #[test]
+    fn programs_on_one_page_show_a_packing_kernel() {
+        let at = |addr| Image { addr: Addr(addr), len: 121 };
+        assert!(share_pages(&[at(0x1008), at(0x10c8), at(0x5008)]));
+        assert!(!share_pages(&[at(0x1a08), at(0x3128), at(0x5f08)]));
+    }
+
+    #[test]
+    fn more_than_the_module_area_holds_is_refused_with_the_most_that_fits() {
+        let spec = Spec::builtin("chain").expect("built in");
+        assert!(refuse_if_too_large(&spec.case(100_000, PackMode::Off)).is_ok());
+        let error = refuse_if_too_large(&spec.case(200_000, PackMode::Off)).expect_err("too many");
+        assert!(error.to_string().contains("--programs 128023 or fewer"), "{error}");
+    }
+
+    #[test]
+    fn the_order_of_visits_is_a_permutation() {
+        let mut order = visit_order(512, 9);
+        assert_ne!(order, (0..512).collect::<Vec<_>>());
+        order.sort_unstable();
+        assert_eq!(order, (0..512).collect::<Vec<_>>());
+    }
+}

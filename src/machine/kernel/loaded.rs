@@ -1,0 +1,60 @@
+//! A case, loaded into the running kernel.
+
+use std::time::Instant;
+
+use super::place::Placed;
+use super::settle::Settle;
+use super::trigger::Trigger;
+use crate::caveat::Caveat;
+use crate::machine::{Fired, Loaded, Result, Target};
+use crate::placement::Image;
+use crate::trial::{Check, LoadCost};
+
+/// Programs in the kernel and the trigger that runs them. Dropping it unloads them; the process ending does too, however it ends.
+#[derive(Debug)]
+pub struct KernelLoaded<'a> {
+    placed: Placed,
+    trigger: Trigger,
+    settle: &'a mut Settle,
+    caveats: Vec<Caveat>,
+}
+
+impl<'a> KernelLoaded<'a> {
+    /// Takes over what was placed.
+    pub fn new(placed: Placed, trigger: Trigger, settle: &'a mut Settle, caveats: Vec<Caveat>) -> Self {
+        Self { placed, trigger, settle, caveats }
+    }
+}
+
+impl Loaded for KernelLoaded<'_> {
+    fn images(&self) -> &[Image] {
+        &self.placed.images
+    }
+
+    fn load_cost(&self) -> &LoadCost {
+        &self.placed.cost
+    }
+
+    fn check(&mut self) -> Result<Check> {
+        self.trigger.check(&self.placed)
+    }
+
+    fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
+        self.trigger.fire(target, runs)
+    }
+
+    fn caveats(&self) -> Vec<Caveat> {
+        self.caveats.clone()
+    }
+
+    fn unload(self: Box<Self>) -> Result<u64> {
+        let Self { placed, trigger, settle, .. } = *self;
+        let images = placed.images.clone();
+        let began = Instant::now();
+        drop(trigger);
+        drop(placed);
+        let unload_ns = began.elapsed().as_nanos() as u64;
+        settle.unloaded(&images);
+        Ok(unload_ns)
+    }
+}

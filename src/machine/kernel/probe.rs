@@ -1,0 +1,39 @@
+//! What the host offers, found out by trying: for `itlbench doctor`.
+
+use std::path::Path;
+
+use libbpf_rs::query::ProgInfoIter;
+
+use super::fillers::load_failed;
+use super::perf::PerfCounters;
+use super::programs::Programs;
+use super::sys::TestRun;
+use crate::counters::Refusal;
+use crate::machine::Counters;
+use crate::workload::{Body, TriggerKind};
+
+/// BPF programs loaded on this host now; `None` without the right to ask.
+pub fn loaded_programs() -> Option<u32> {
+    let count = ProgInfoIter::default().count() as u32;
+    // The iterator ends alike for "no programs" and "not allowed"; only CAP_SYS_ADMIN may walk the ids.
+    (count > 0 || rustix::process::geteuid().is_root()).then_some(count)
+}
+
+/// Every event we would count, and whether it opens.
+pub fn events() -> Vec<(String, Result<(), String>)> {
+    let counters = PerfCounters::open(Path::new("/sys"));
+    let opened = counters.groups().iter().flat_map(|group| &group.events).map(|event| (event.name.clone(), Ok(())));
+    let refused = counters.refused().iter().map(|refusal| (refusal.event.name.clone(), Err(reason(refusal))));
+    opened.chain(refused).collect()
+}
+
+fn reason(refusal: &Refusal) -> String {
+    format!("{}: {}", refusal.errno, refusal.meaning)
+}
+
+/// Whether programs can be loaded and run through BPF_PROG_TEST_RUN.
+pub fn test_run() -> Result<(), String> {
+    let programs = Programs::open(TriggerKind::Chain, Body::B128).map_err(|error| error.to_string())?;
+    let empty = programs.load_empty().map_err(|error| load_failed("empty program", &error).to_string())?;
+    TestRun::new(empty, [0; 5]).run(1).map(drop).map_err(|error| format!("BPF_PROG_TEST_RUN failed: {error}"))
+}

@@ -1,0 +1,204 @@
+//! The BPF object: opened and loaded once, its instructions taken, patched and loaded again for every instance.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder};
+use libbpf_sys::bpf_insn;
+
+use super::sys;
+use crate::machine::{MachineError, Result};
+use crate::workload::{Body, TriggerKind};
+
+const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bodies.bpf.o"));
+
+/// `BPF_LD | BPF_IMM | BPF_DW`, the first half of a 16-byte load.
+const LD_IMM64: u8 = 0x18;
+/// `BPF_ALU64 | BPF_MOV | BPF_K`.
+const MOV64_IMM: u8 = 0xb7;
+/// `BPF_PSEUDO_MAP_FD` and `BPF_PSEUDO_MAP_VALUE` in `src_reg`.
+const MAP_FD: u8 = 1;
+const MAP_VALUE: u8 = 2;
+
+/// Slots of one small prog array. The kernel walks all programs that jump through an array at each of its updates
+/// (`prog_array_map_poke_run`), so many small arrays load in linear time where a large one takes quadratic time.
+pub const SLOTS: u32 = 64;
+
+/// The loaded object, kept for its instructions and for the descriptors patched into them.
+#[derive(Debug)]
+pub struct Programs {
+    trigger: TriggerKind,
+    body: Vec<bpf_insn>,
+    entry: Vec<bpf_insn>,
+    empty: Vec<bpf_insn>,
+    sites: Sites,
+    _object: Object,
+}
+
+/// The maps one load of a case uses.
+#[derive(Debug)]
+pub struct Maps {
+    /// Every program by position.
+    pub by_position: MapHandle,
+    /// The same programs in arrays of [`SLOTS`], for direct jumps; empty for `walk`.
+    pub successors: Vec<MapHandle>,
+    /// A u32 per position, counted in the check pass.
+    pub executed: MapHandle,
+}
+
+/// Descriptors of the object's own maps, by which the places to patch are found.
+#[derive(Clone, Copy, Debug)]
+struct Sites {
+    programs: i32,
+    successors: i32,
+    executed: i32,
+}
+
+impl Programs {
+    /// Loads the object's programs for one trigger and body.
+    pub fn open(trigger: TriggerKind, body: Body) -> Result<Self> {
+        let body_name = format!("{trigger}_{}", body.nominal_bytes());
+        let entry_name = format!("{trigger}_entry");
+        let mut open = ObjectBuilder::default().open_memory(OBJECT).map_err(|error| load_error("BPF object", &error))?;
+        for mut program in open.progs_mut() {
+            let wanted = [body_name.as_str(), entry_name.as_str(), "empty"].iter().any(|name| program.name() == *name);
+            program.set_autoload(wanted);
+        }
+        let object = open.load().map_err(|error| load_error("BPF object", &error))?;
+        let insns = |name: &str| {
+            object.progs().find(|program| program.name() == name).map(|program| program.insns().to_vec())
+        };
+        let map = |name: &str| {
+            // libbpf names the map of a global variable `<object>.bss`.
+            object.maps().find(|map| map.name().to_string_lossy().ends_with(name)).map_or(-1, |map| map.as_fd().as_raw_fd())
+        };
+        let missing = |name: &str| MachineError::failed(format!("failed to find program `{name}` in the BPF object"));
+        Ok(Self {
+            trigger,
+            body: insns(&body_name).ok_or_else(|| missing(&body_name))?,
+            entry: insns(&entry_name).ok_or_else(|| missing(&entry_name))?,
+            empty: insns("empty").ok_or_else(|| missing("empty"))?,
+            sites: Sites { programs: map("programs"), successors: map("successors"), executed: map(".bss") },
+            _object: object,
+        })
+    }
+
+    /// Makes the maps for `programs` programs.
+    pub fn maps(&self, programs: u32) -> Result<Maps> {
+        let arrays = match self.trigger {
+            TriggerKind::Chain => programs.div_ceil(SLOTS),
+            TriggerKind::Walk => 0,
+        };
+        Ok(Maps {
+            by_position: prog_array(programs)?,
+            successors: (0..arrays).map(|_| prog_array(SLOTS)).collect::<Result<_>>()?,
+            executed: map(MapType::Array, "executed", 4 * programs, 1)?,
+        })
+    }
+
+    /// Loads the instance for `position`.
+    pub fn load_body(&self, maps: &Maps, position: u32, programs: u32) -> io::Result<OwnedFd> {
+        let mut insns = self.body.clone();
+        let next = (position + 1) % programs;
+        let successor = maps.successors.get((next / SLOTS) as usize);
+        self.patch(&mut insns, maps, position, successor, next % SLOTS);
+        sys::load_sched_cls(&insns)
+    }
+
+    /// Loads the entry, jumping through `array`.
+    pub fn load_entry(&self, array: &MapHandle) -> io::Result<OwnedFd> {
+        let mut insns = self.entry.clone();
+        for insn in &mut insns {
+            if self.is_site(insn, MAP_FD, self.sites.programs) {
+                insn.imm = array.as_fd().as_raw_fd();
+            }
+        }
+        sys::load_sched_cls(&insns)
+    }
+
+    /// Loads the program that does nothing.
+    pub fn load_empty(&self) -> io::Result<OwnedFd> {
+        sys::load_sched_cls(&self.empty)
+    }
+
+    /// A program like the measured ones, for plugging holes: it has their size to the byte.
+    pub fn load_plug(&self, maps: &Maps) -> io::Result<OwnedFd> {
+        self.load_body(maps, 0, 1)
+    }
+
+    fn is_site(&self, insn: &bpf_insn, kind: u8, fd: i32) -> bool {
+        insn.code == LD_IMM64 && insn.src_reg() == kind && insn.imm == fd
+    }
+
+    /// Points the instance at its own counter, and at the array and slot of its successor.
+    fn patch(&self, insns: &mut [bpf_insn], maps: &Maps, position: u32, successor: Option<&MapHandle>, slot: u32) {
+        for i in 0..insns.len().saturating_sub(1) {
+            if self.is_site(&insns[i], MAP_VALUE, self.sites.executed) {
+                insns[i].imm = maps.executed.as_fd().as_raw_fd();
+                insns[i + 1].imm = 4 * position as i32;
+            } else if self.is_site(&insns[i], MAP_FD, self.sites.programs) {
+                insns[i].imm = maps.by_position.as_fd().as_raw_fd();
+            } else if self.is_site(&insns[i], MAP_FD, self.sites.successors) {
+                if let Some(array) = successor {
+                    insns[i].imm = array.as_fd().as_raw_fd();
+                }
+                // bpf_tail_call_static puts the constant index right behind the map.
+                if let Some(index) = insns[i + 1..].iter_mut().find(|insn| insn.code == MOV64_IMM && insn.dst_reg() == 3) {
+                    index.imm = slot as i32;
+                }
+            }
+        }
+    }
+}
+
+impl Maps {
+    /// Puts a program where its callers jump to. The arrays hold it from now on; its descriptor may be closed.
+    pub fn publish(&self, position: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
+        set_program(&self.by_position, position, program)?;
+        match self.successors.get((position / SLOTS) as usize) {
+            Some(array) => set_program(array, position % SLOTS, program),
+            None => Ok(()),
+        }
+    }
+
+    /// Executions by position, as counted in the check pass.
+    pub fn executed(&self, programs: u32) -> Result<Vec<u32>> {
+        let bytes = self
+            .executed
+            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|error| MachineError::failed(format!("failed to read execution counts: {error}")))?
+            .unwrap_or_default();
+        let counts = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        Ok(counts.take(programs as usize).collect())
+    }
+}
+
+/// Stores `program` in a slot of a prog array.
+pub fn set_program(array: &MapHandle, slot: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
+    array.update(&slot.to_ne_bytes(), &program.as_raw_fd().to_ne_bytes(), MapFlags::ANY)
+}
+
+/// A prog array: it holds its programs until its own descriptor is closed, so no program needs one.
+pub fn prog_array(slots: u32) -> Result<MapHandle> {
+    map(MapType::ProgArray, "itlbench_progs", 4, slots)
+}
+
+fn map(kind: MapType, name: &str, value_size: u32, entries: u32) -> Result<MapHandle> {
+    let opts = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    MapHandle::create(kind, Some(name), 4, value_size, entries, &opts)
+        .map_err(|error| load_error(&format!("BPF map `{name}` of {entries} entries"), &error))
+}
+
+/// Explains why the kernel would not load `what`.
+fn load_error(what: &str, error: &libbpf_rs::Error) -> MachineError {
+    match error.kind() {
+        libbpf_rs::ErrorKind::PermissionDenied => MachineError::host_cannot(
+            format!("failed to load {what}: permission denied"),
+            "run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYSLOG",
+        ),
+        _ => MachineError::failed(format!("failed to load {what}: {error:#}")),
+    }
+}

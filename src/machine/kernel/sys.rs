@@ -1,0 +1,103 @@
+//! The bpf(2) calls that libbpf-rs has no safe wrapper for: load own instructions, ask a program where it is, test-run a
+//! bare descriptor. Every unsafe call of the kernel machine is in this file.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libbpf_sys::{bpf_insn, bpf_prog_info, bpf_prog_load_opts, bpf_test_run_opts};
+
+use crate::placement::{Addr, Image};
+
+/// Loads `insns` as a sched_cls program.
+pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut opts: bpf_prog_load_opts = unsafe { std::mem::zeroed() };
+    opts.sz = size_of::<bpf_prog_load_opts>() as _;
+    // SAFETY: name and licence are NUL-terminated, `insns` and `opts` outlive the call, which keeps no pointer.
+    let fd = unsafe {
+        libbpf_sys::bpf_prog_load(
+            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
+            c"itlbench".as_ptr(),
+            c"Dual BSD/GPL".as_ptr(),
+            insns.as_ptr(),
+            insns.len() as _,
+            &mut opts,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd));
+    }
+    // SAFETY: a non-negative result is a descriptor that is ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Where the kernel put a program of one function: `bpf_prog_info.jited_ksyms[0]` and `.jited_func_lens[0]`.
+/// The address is 0 if the kernel will not show it (kptr_restrict).
+pub fn image(program: BorrowedFd<'_>) -> io::Result<Image> {
+    let (mut ksym, mut length) = (0u64, 0u32);
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    info.nr_jited_ksyms = 1;
+    info.jited_ksyms = (&raw mut ksym) as u64;
+    info.nr_jited_func_lens = 1;
+    info.jited_func_lens = (&raw mut length) as u64;
+    let mut size = size_of::<bpf_prog_info>() as u32;
+    // SAFETY: `info` is writable for `size` bytes, and the two buffers it names hold the one element each it claims.
+    let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size) };
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    Ok(Image { addr: Addr(ksym), len: length })
+}
+
+/// `struct __sk_buff` of include/uapi/linux/bpf.h as an array of u32, with room for members to come.
+const SKB_WORDS: usize = 64;
+/// First word of `cb[]`.
+const CB_WORD: usize = 12;
+
+/// A prepared BPF_PROG_TEST_RUN of a sched_cls program. The kernel runs all repetitions on one skb, so what the programs
+/// leave in `cb[]` is there in the next repetition, and is handed on to the next call here.
+#[derive(Debug)]
+pub struct TestRun {
+    program: OwnedFd,
+    packet: [u8; 64],
+    context_in: [u32; SKB_WORDS],
+    context_out: [u32; SKB_WORDS],
+}
+
+impl TestRun {
+    /// Prepares `program` with `cb` as the first words of `skb->cb`.
+    pub fn new(program: OwnedFd, cb: [u32; 5]) -> Self {
+        let mut context_in = [0; SKB_WORDS];
+        context_in[CB_WORD..CB_WORD + 5].copy_from_slice(&cb);
+        Self { program, packet: [0; 64], context_in, context_out: [0; SKB_WORDS] }
+    }
+
+    /// Words of `skb->cb` the next call begins with.
+    pub fn cb(&mut self) -> &mut [u32] {
+        &mut self.context_in[CB_WORD..CB_WORD + 5]
+    }
+
+    /// Runs the program `repeat` times in one system call; returns its return value of the last repetition.
+    pub fn run(&mut self, repeat: u32) -> io::Result<u32> {
+        let mut opts = bpf_test_run_opts {
+            sz: size_of::<bpf_test_run_opts>() as _,
+            data_in: self.packet.as_ptr().cast(),
+            data_size_in: self.packet.len() as u32,
+            ctx_in: self.context_in.as_ptr().cast(),
+            ctx_size_in: size_of_val(&self.context_in) as u32,
+            ctx_out: self.context_out.as_mut_ptr().cast(),
+            ctx_size_out: size_of_val(&self.context_out) as u32,
+            repeat: repeat as _,
+            ..Default::default()
+        };
+        // SAFETY: every buffer in `opts` belongs to `self`, has the size given, and outlives the call.
+        let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(self.program.as_fd().as_raw_fd(), &mut opts) };
+        if result < 0 {
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        self.context_in[CB_WORD..CB_WORD + 5].copy_from_slice(&self.context_out[CB_WORD..CB_WORD + 5]);
+        Ok(opts.retval)
+    }
+}

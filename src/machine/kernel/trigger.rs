@@ -1,0 +1,102 @@
+//! Triggers `chain` and `walk`: tail calls fired by BPF_PROG_TEST_RUN with a repetition count.
+
+use std::time::Instant;
+
+use super::fillers::load_failed;
+use super::place::Placed;
+use super::programs::{Programs, prog_array, set_program};
+use super::sys::TestRun;
+use crate::machine::{Fired, MachineError, Result, Target};
+use crate::trial::Check;
+use crate::workload::TriggerKind;
+use libbpf_rs::MapHandle;
+use std::os::fd::AsFd;
+
+/// Words of `skb->cb` as bpf/bodies.bpf.c uses them.
+const STATE: usize = 0;
+const CHECK: usize = 2;
+const STRIDE: usize = 3;
+
+/// Tail calls in one run: `MAX_TAIL_CALL_CNT`. The check pass counts them; this is only where it begins.
+const TAIL_CALLS: u32 = 33;
+
+/// Most repetitions in one call: the kernel takes an int.
+const MOST_REPEATS: u32 = i32::MAX as u32;
+
+/// The entry program, prepared to be fired at the measured programs and at the empty one.
+#[derive(Debug)]
+pub struct Trigger {
+    programs: TestRun,
+    empty: TestRun,
+    count: u32,
+    kind: TriggerKind,
+    _empty_array: MapHandle,
+}
+
+impl Trigger {
+    /// Prepares both targets.
+    pub fn new(kind: TriggerKind, seed: u64, objects: &Programs, placed: &Placed) -> Result<Self> {
+        let count = placed.images.len() as u32;
+        let start = match kind {
+            TriggerKind::Chain => 0,
+            TriggerKind::Walk => seed as u32,
+        };
+        let failed = |error: std::io::Error| load_failed("trigger program", &error);
+        let entry = objects.load_entry(&placed.maps.by_position).map_err(failed)?;
+        let empty_array = prog_array(1)?;
+        let empty = objects.load_empty().map_err(failed)?;
+        set_program(&empty_array, 0, empty.as_fd())
+            .map_err(|error| MachineError::failed(format!("failed to store the empty program: {error}")))?;
+        let empty_entry = objects.load_entry(&empty_array).map_err(failed)?;
+        Ok(Self {
+            programs: TestRun::new(entry, [start, count, 0, TAIL_CALLS % count, 0]),
+            empty: TestRun::new(empty_entry, [0, 1, 0, 0, 0]),
+            count,
+            kind,
+            _empty_array: empty_array,
+        })
+    }
+
+    /// Runs until every program must have been visited, counting; 33 runs' worth for each program.
+    pub fn check(&mut self, placed: &Placed) -> Result<Check> {
+        let runs = self.count;
+        self.programs.cb()[CHECK] = 1;
+        self.run(Target::Programs, runs)?;
+        self.programs.cb()[CHECK] = 0;
+        let counts = placed.maps.executed(self.count)?;
+        let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+        let per_run = (total / u64::from(runs)) as u32;
+        if self.kind == TriggerKind::Chain {
+            self.programs.cb()[STATE] = 0;
+            self.programs.cb()[STRIDE] = per_run % self.count;
+        }
+        Ok(Check {
+            executed: counts.iter().filter(|&&count| count > 0).count() as u32,
+            fewest: counts.iter().copied().min().unwrap_or(0).into(),
+            most: counts.iter().copied().max().unwrap_or(0).into(),
+            executions_per_run: per_run,
+        })
+    }
+
+    /// Fires; nothing but the system call happens between the two looks at the clock.
+    pub fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
+        let began = Instant::now();
+        self.run(target, runs)?;
+        Ok(Fired { wall_ns: began.elapsed().as_nanos() as u64 })
+    }
+
+    fn run(&mut self, target: Target, runs: u32) -> Result<()> {
+        let test = match target {
+            Target::Programs => &mut self.programs,
+            Target::Empty => &mut self.empty,
+        };
+        match test.run(runs.min(MOST_REPEATS)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(MachineError::interrupted()),
+            Err(error) => Err(MachineError::host_cannot(
+                format!("failed to run programs with BPF_PROG_TEST_RUN: {error}"),
+                "this needs root or CAP_BPF and CAP_NET_ADMIN, and a kernel with test runs for sched_cls programs",
+            )),
+        }
+    }
+}
