@@ -108,7 +108,7 @@ fn summary(checks: &[Check]) -> String {
     let counts = format!("{} ok, {} warned of, {} blocking", count(Level::Ok), count(Level::Warn), count(Level::Block));
     match blocking(checks) {
         Some(check) => format!("{counts}: `itlbench run` stops at {}", check.name),
-        None => format!("{counts}: `itlbench run` can start"),
+        None => format!("{counts}: nothing found that stops `itlbench run`"),
     }
 }
 

@@ -76,7 +76,10 @@ fn smt(tree: Tree<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn host(files: &[(&str, &str)]) -> Facts {
+    /// Path and content.
+    type File = (&'static str, &'static str);
+
+    fn host(files: &[File]) -> Facts {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
@@ -88,17 +91,16 @@ mod tests {
         facts
     }
 
-    const FLAG: (&str, &str) = ("proc/cpuinfo", "flags\t\t: fpu hypervisor lm\n");
-    const NO_FLAG: (&str, &str) = ("proc/cpuinfo", "flags\t\t: fpu lm\n");
-    const VENDOR: (&str, &str) = ("sys/devices/virtual/dmi/id/sys_vendor", "QEMU\n");
-    const PRODUCT: (&str, &str) = ("sys/devices/virtual/dmi/id/product_name", "Standard PC\n");
-    const CLOCKS: (&str, &str) =
-        ("sys/devices/system/clocksource/clocksource0/available_clocksource", "tsc kvm-clock \n");
-    const XEN: (&str, &str) = ("sys/hypervisor/type", "xen\n");
+    const FLAG: File = ("proc/cpuinfo", "flags\t\t: fpu hypervisor lm\n");
+    const NO_FLAG: File = ("proc/cpuinfo", "flags\t\t: fpu lm\n");
+    const VENDOR: File = ("sys/devices/virtual/dmi/id/sys_vendor", "QEMU\n");
+    const PRODUCT: File = ("sys/devices/virtual/dmi/id/product_name", "Standard PC\n");
+    const CLOCKS: File = ("sys/devices/system/clocksource/clocksource0/available_clocksource", "tsc kvm-clock \n");
+    const XEN: File = ("sys/hypervisor/type", "xen\n");
 
     #[test]
     fn a_hypervisor_is_named_by_what_there_is() {
-        let cases: [(&[(&str, &str)], Option<&str>); 8] = [
+        let cases: [(&[File], Option<&str>); 8] = [
             (&[NO_FLAG, VENDOR, PRODUCT], None),
             (&[], None),
             (&[FLAG], Some("unknown, by CPU flag only")),
@@ -117,7 +119,7 @@ mod tests {
     fn smt_counts_as_on_only_with_a_sibling_online() {
         const ACTIVE: &str = "sys/devices/system/cpu/smt/active";
         const CONTROL: &str = "sys/devices/system/cpu/smt/control";
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        let cases: [(&[File], Option<&str>); 6] = [
             (&[(CONTROL, "on"), (ACTIVE, "1")], Some("on")),
             (&[(CONTROL, "on"), (ACTIVE, "0")], Some("on, no sibling online")),
             (&[(CONTROL, "notsupported"), (ACTIVE, "0")], Some("notsupported")),

@@ -89,28 +89,23 @@ pub(super) fn capabilities(live: &Live) -> Check {
 pub(super) fn addresses(facts: &Facts, live: &Live) -> Check {
     let name = "image addresses";
     let number = |key| facts.sysctl(key).and_then(|text| text.parse::<i32>().ok());
-    let for_anyone = number("kernel.perf_event_paranoid").is_some_and(|level| level <= 1);
-    let shown_by = "`kernel.kptr_restrict` is";
-    match number("kernel.kptr_restrict") {
-        None => Check::warn(name, "`kernel.kptr_restrict` cannot be read").remedy("mount /proc"),
-        Some(level @ (0 | 1)) if live.holds(Capability::Syslog) => {
-            Check::ok(name, format!("{shown_by} {level} and CAP_SYSLOG is held: placement can be verified"))
-        }
-        Some(0) if for_anyone => Check::ok(
-            name,
-            format!("{shown_by} 0 and `kernel.perf_event_paranoid` at most 1: placement can be verified"),
-        ),
-        Some(level @ (0 | 1)) => Check::block(
-            name,
-            format!("{shown_by} {level} and CAP_SYSLOG is missing: `jited_ksyms` read 0, placement cannot be verified"),
-        )
-        .remedy(AS_ROOT),
-        Some(level) => Check::block(
-            name,
-            format!("{shown_by} {level}: `jited_ksyms` read 0 even for root, placement cannot be verified"),
-        )
-        .remedy("sysctl kernel.kptr_restrict=1"),
+    let Some(restrict) = number("kernel.kptr_restrict") else {
+        return Check::warn(name, "`kernel.kptr_restrict` cannot be read").remedy("mount /proc");
+    };
+    let setting = format!("`kernel.kptr_restrict` is {restrict}");
+    let unseen = "`jited_ksyms` read 0, placement cannot be verified";
+    if !(0..=1).contains(&restrict) {
+        return Check::block(name, format!("{setting}, which holds for root too: {unseen}"))
+            .remedy("sysctl kernel.kptr_restrict=1");
     }
+    if live.holds(Capability::Syslog) {
+        return Check::ok(name, format!("{setting} and CAP_SYSLOG is held: placement can be verified"));
+    }
+    if restrict == 0 && number("kernel.perf_event_paranoid").is_some_and(|level| level <= 1) {
+        let finding = format!("{setting} and `kernel.perf_event_paranoid` at most 1: placement can be verified");
+        return Check::ok(name, finding);
+    }
+    Check::block(name, format!("{setting} and CAP_SYSLOG is missing: {unseen}")).remedy(AS_ROOT)
 }
 
 pub(super) fn test_run(live: &Live) -> Option<Check> {
@@ -128,7 +123,8 @@ pub(super) fn test_run(live: &Live) -> Option<Check> {
 pub(super) fn lockdown(facts: &Facts) -> Check {
     let name = "lockdown";
     match facts.lockdown.as_deref() {
-        None | Some("none") => Check::ok(name, "none"),
+        None => Check::ok(name, "not in this kernel, or securityfs is not mounted"),
+        Some("none") => Check::ok(name, "none"),
         Some("confidentiality") => Check::warn(
             name,
             "confidentiality: programs load and count, but `bpf_probe_read_kernel` and /proc/kcore are refused, so whether \

@@ -91,7 +91,7 @@ pub(super) fn paranoid(facts: &Facts, live: &Live) -> Check {
 pub(super) fn watchdog(facts: &Facts) -> Check {
     let name = "NMI watchdog";
     match facts.sysctl("kernel.nmi_watchdog") {
-        None => Check::ok(name, "not in this kernel"),
+        None => Check::ok(name, "not seen on this host"),
         Some("0") => Check::ok(name, "off"),
         Some(_) => Check::warn(name, "on: it holds one counter of every CPU, so that a full group never gets to count")
             .remedy("sysctl kernel.nmi_watchdog=0"),

@@ -35,7 +35,8 @@ pub(super) fn foreign(live: &Live) -> Option<Check> {
 pub(super) fn statistics(facts: &Facts) -> Check {
     let name = "BPF statistics";
     match facts.sysctl("kernel.bpf_stats_enabled") {
-        None | Some("0") => Check::ok(name, "off"),
+        None => Check::ok(name, "not seen on this host"),
+        Some("0") => Check::ok(name, "off"),
         Some(_) => {
             Check::warn(name, "on: every program entered from the kernel reads the clock twice, and is slower by that")
                 .remedy("sysctl kernel.bpf_stats_enabled=0")
@@ -81,7 +82,7 @@ pub(super) fn clock(facts: &Facts) -> Check {
     match facts.clocksource.as_deref() {
         Some("tsc") => Check::ok(name, "tsc"),
         Some(other) => Check::warn(name, format!("{other}: reading the time is slow and coarse against a window"))
-            .remedy("echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            .remedy("find in dmesg why tsc was left, then boot with `clocksource=tsc` if it is stable"),
         None => Check::warn(name, "cannot be read").remedy("mount /sys"),
     }
 }
@@ -93,7 +94,7 @@ pub(super) fn governor(facts: &Facts) -> Check {
         (Some(other), _) => Check::warn(name, format!("{other}: the frequency follows the load, and time with it"))
             .remedy("cpupower frequency-set -g performance"),
         (None, Some(_)) => Check::ok(name, "not offered in this virtual machine"),
-        (None, None) => Check::warn(name, "no cpufreq driver: the firmware sets the frequency, unseen")
+        (None, None) => Check::warn(name, "no cpufreq driver seen: the firmware sets the frequency, unseen")
             .remedy("load `intel_pstate`, `amd_pstate` or `acpi-cpufreq`, or set the firmware to maximum performance"),
     }
 }
@@ -102,9 +103,9 @@ pub(super) fn governor(facts: &Facts) -> Check {
 pub(super) fn smt(facts: &Facts) -> Check {
     let name = "SMT";
     match facts.smt.as_deref() {
-        None => Check::ok(name, "not in this kernel"),
+        None => Check::ok(name, "not seen on this host"),
         Some("on") => Check::warn(name, "on: a sibling shares the TLBs, the caches and the counters of the core")
-            .remedy("echo off > /sys/devices/system/cpu/smt/control, or keep the sibling idle"),
+            .remedy("`echo off > /sys/devices/system/cpu/smt/control`, or keep the sibling idle"),
         Some(state) => Check::ok(name, state),
     }
 }
@@ -113,7 +114,7 @@ pub(super) fn smt(facts: &Facts) -> Check {
 pub(super) fn thp(facts: &Facts) -> Check {
     let name = "THP";
     match facts.thp.as_deref() {
-        None => Check::ok(name, "not in this kernel"),
+        None => Check::ok(name, "not seen on this host"),
         Some("always") => {
             Check::warn(name, "always: khugepaged and compaction may run, and flush TLBs, inside a window")
                 .remedy("echo madvise > /sys/kernel/mm/transparent_hugepage/enabled")
