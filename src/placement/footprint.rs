@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::image::{Image, PAGE_BYTES};
 use super::pack;
+use crate::workload::PackMode;
 
 /// What a placement amounts to; computed from addresses read back, never from what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,36 @@ pub struct Footprint {
     pub line_offsets: u32,
 }
 
+/// A goal of placement that was not reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    pub goal: String,
+    pub reached: String,
+}
+
+/// Pack on may use so many percent of the ideal number of pages, or one page more.
+const DENSE_PERCENT: u32 = 110;
+/// Pack off must give so many percent of the programs pages of their own.
+const OWN_PAGES_PERCENT: f64 = 99.0;
+
 impl Footprint {
+    /// Whether this placement is what its arm is for; `None` if it is.
+    pub fn missed(&self, pack: PackMode) -> Option<Missed> {
+        match pack {
+            PackMode::On => {
+                let most = (self.ideal_pages_4k * DENSE_PERCENT / 100).max(self.ideal_pages_4k + 1);
+                (self.pages_4k > most).then(|| Missed {
+                    goal: format!("at most {most} pages"),
+                    reached: format!("{} pages", self.pages_4k),
+                })
+            }
+            PackMode::Off => (self.own_pages_percent() < OWN_PAGES_PERCENT).then(|| Missed {
+                goal: format!("{OWN_PAGES_PERCENT} % of the programs on own pages"),
+                reached: format!("{:.1} %", self.own_pages_percent()),
+            }),
+        }
+    }
+
     /// Footprint of `images`.
     pub fn of(images: &[Image]) -> Self {
         let mut users: BTreeMap<u64, u32> = BTreeMap::new();
@@ -99,6 +129,17 @@ mod tests {
     fn a_shared_page_is_nobodys_own() {
         let footprint = Footprint::of(&[image(0x1000, 64), image(0x1080, 64), image(0x3000, 64)]);
         assert_eq!((footprint.pages_4k, footprint.own_page_programs), (2, 1));
+    }
+
+    #[test]
+    fn a_missed_goal_says_by_how_much() {
+        let shared: Vec<Image> = (0..64).map(|i| image(0x10_0000 + i * 2048, 121)).collect();
+        let footprint = Footprint::of(&shared);
+        let on = footprint.missed(PackMode::On).expect("32 pages instead of 3");
+        assert_eq!((on.goal.as_str(), on.reached.as_str()), ("at most 4 pages", "32 pages"));
+        assert_eq!(footprint.missed(PackMode::Off).expect("two to a page").reached, "0.0 %");
+        let spread: Vec<Image> = (0..64).map(|i| image(0x10_0000 + i * 8256, 121)).collect();
+        assert_eq!(Footprint::of(&spread).missed(PackMode::Off), None);
     }
 
     #[test]

@@ -244,7 +244,13 @@ mod tests {
         }
     }
 
-    fn spread(allocator: &mut FirstFit, mut plan: Spread, len: u32, programs: usize, churn: &[(u8, u32)]) -> (Vec<Image>, u32) {
+    fn spread(
+        allocator: &mut FirstFit,
+        mut plan: Spread,
+        len: u32,
+        programs: usize,
+        churn: &[(u8, u32)],
+    ) -> (Vec<Image>, u32) {
         let (mut kept, mut loads, mut foreign, mut churn) = (Vec::new(), 0, Vec::new(), churn.iter().cycle());
         while kept.len() < programs {
             loads += 1;

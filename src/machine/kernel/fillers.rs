@@ -153,7 +153,8 @@ fn ebpf_filler(steps: u32) -> io::Result<OwnedFd> {
 
 fn ebpf_length(steps: u32) -> Result<u32> {
     let program = ebpf_filler(steps).map_err(|error| load_failed("filler", &error))?;
-    let image = sys::image(program.as_fd()).map_err(|error| MachineError::failed(format!("failed to query filler: {error}")))?;
+    let image = sys::image(program.as_fd())
+        .map_err(|error| MachineError::failed(format!("failed to query filler: {error}")))?;
     Ok(image.len)
 }
 
@@ -211,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_foreign_load_in_between_is_noticed() {
-        let mut seen: Vec<(u32, u32)> = (16..=72).step_by(4).map(|steps| (steps, pack::chunks(43 + steps * 14))).collect();
+        let mut seen: Vec<(u32, u32)> =
+            (16..=72).step_by(4).map(|steps| (steps, pack::chunks(43 + steps * 14))).collect();
         seen[3].1 += 7;
         assert_eq!(fit(&seen), None);
     }

@@ -56,7 +56,11 @@ impl PerfCounters {
         let mut counters = Self { open: Vec::new(), groups: Vec::new(), refused: Vec::new() };
         counters.add_hardware();
         counters.add_tsc(sysfs);
-        counters.add_group("software", &events(&SOFTWARE_EVENTS), &Opts { stat_format: stat_format(), ..Opts::default() });
+        counters.add_group(
+            "software",
+            &events(&SOFTWARE_EVENTS),
+            &Opts { stat_format: stat_format(), ..Opts::default() },
+        );
         counters
     }
 
@@ -86,7 +90,8 @@ impl PerfCounters {
         let path = sysfs.join("bus/event_source/devices/msr/type");
         let pmu_type = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
         let Some(pmu_type) = pmu_type else {
-            let event = Event { role: Role::Tsc, name: "msr/tsc/".to_owned(), code: EventCode { pmu_type: 0, config: 0 } };
+            let event =
+                Event { role: Role::Tsc, name: "msr/tsc/".to_owned(), code: EventCode { pmu_type: 0, config: 0 } };
             let meaning = "the kernel offers no msr PMU".to_owned();
             self.refused.push(Refusal { event, errno: "ENOENT".to_owned(), meaning });
             return;
@@ -249,7 +254,8 @@ mod tests {
 
     #[test]
     fn cache_events_are_encoded_as_the_kernel_has_them() {
-        let itlb = events(&HARDWARE_EVENTS).into_iter().find(|event| event.role == Role::ItlbMisses).expect("in the table");
+        let itlb =
+            events(&HARDWARE_EVENTS).into_iter().find(|event| event.role == Role::ItlbMisses).expect("in the table");
         assert_eq!(itlb.code, EventCode { pmu_type: 3, config: 4 | 1 << 16 });
         assert_eq!(itlb.code.to_string(), "type 3 config 0x10004");
     }

@@ -17,7 +17,8 @@ pub struct Pinned {
 impl Pinned {
     /// Pins the calling thread to `cpu`, or to the highest CPU it may run on: the lowest ones take most interrupts.
     pub fn to(cpu: Option<u32>) -> Result<Self> {
-        let allowed = sched_getaffinity(None).map_err(|error| MachineError::failed(format!("failed to read CPU affinity: {error}")))?;
+        let allowed = sched_getaffinity(None)
+            .map_err(|error| MachineError::failed(format!("failed to read CPU affinity: {error}")))?;
         let usable: Vec<u32> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).map(|cpu| cpu as u32).collect();
         let highest = usable.last().copied().unwrap_or(0);
         let cpu = cpu.unwrap_or(highest);

@@ -59,18 +59,21 @@ impl Programs {
     pub fn open(trigger: TriggerKind, body: Body) -> Result<Self> {
         let body_name = format!("{trigger}_{}", body.nominal_bytes());
         let entry_name = format!("{trigger}_entry");
-        let mut open = ObjectBuilder::default().open_memory(OBJECT).map_err(|error| load_error("BPF object", &error))?;
+        let mut open =
+            ObjectBuilder::default().open_memory(OBJECT).map_err(|error| load_error("BPF object", &error))?;
         for mut program in open.progs_mut() {
             let wanted = [body_name.as_str(), entry_name.as_str(), "empty"].iter().any(|name| program.name() == *name);
             program.set_autoload(wanted);
         }
         let object = open.load().map_err(|error| load_error("BPF object", &error))?;
-        let insns = |name: &str| {
-            object.progs().find(|program| program.name() == name).map(|program| program.insns().to_vec())
-        };
+        let insns =
+            |name: &str| object.progs().find(|program| program.name() == name).map(|program| program.insns().to_vec());
         let map = |name: &str| {
             // libbpf names the map of a global variable `<object>.bss`.
-            object.maps().find(|map| map.name().to_string_lossy().ends_with(name)).map_or(-1, |map| map.as_fd().as_raw_fd())
+            object
+                .maps()
+                .find(|map| map.name().to_string_lossy().ends_with(name))
+                .map_or(-1, |map| map.as_fd().as_raw_fd())
         };
         let missing = |name: &str| MachineError::failed(format!("failed to find program `{name}` in the BPF object"));
         Ok(Self {
@@ -143,7 +146,9 @@ impl Programs {
                     insns[i].imm = array.as_fd().as_raw_fd();
                 }
                 // bpf_tail_call_static puts the constant index right behind the map.
-                if let Some(index) = insns[i + 1..].iter_mut().find(|insn| insn.code == MOV64_IMM && insn.dst_reg() == 3) {
+                if let Some(index) =
+                    insns[i + 1..].iter_mut().find(|insn| insn.code == MOV64_IMM && insn.dst_reg() == 3)
+                {
                     index.imm = slot as i32;
                 }
             }
@@ -184,10 +189,8 @@ pub fn prog_array(slots: u32) -> Result<MapHandle> {
 }
 
 fn map(kind: MapType, name: &str, value_size: u32, entries: u32) -> Result<MapHandle> {
-    let opts = libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
-        ..Default::default()
-    };
+    let opts =
+        libbpf_sys::bpf_map_create_opts { sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _, ..Default::default() };
     MapHandle::create(kind, Some(name), 4, value_size, entries, &opts)
         .map_err(|error| load_error(&format!("BPF map `{name}` of {entries} entries"), &error))
 }
