@@ -1,6 +1,8 @@
 //! In: trials as they end. Out: an append-only file that survives a crash, and the same trials read back years later.
 //! Apart because compare and report see nothing but run files: a file from another box is first class.
 
+mod ledger;
+mod lines;
 pub mod manifest;
 pub mod reader;
 pub mod wire;
@@ -8,4 +10,4 @@ pub mod writer;
 
 pub use manifest::Manifest;
 pub use reader::{ReadError, Run};
-pub use writer::Writer;
+pub use writer::{WriteError, Writer};

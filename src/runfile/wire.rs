@@ -1,1 +1,372 @@
+//! What stands in a run file, schema 1: JSON Lines, one record a line, tagged by its first field `record`.
+//!
+//! | record | once per | holds |
+//! |---|---|---|
+//! | `run` | file, first | schema number, the manifest, the table of cases, the order of the columns |
+//! | `placement` | trial | where every program lies, the footprint, what loading cost |
+//! | `trial` | trial, behind its `placement` | check pass, baseline and samples with raw counts, histograms, caveats |
+//! | `end` | file, last | counts of records, whether the run was interrupted, the checksum |
+//!
+//! Windows and images are arrays, whose columns are named once in the `run` record. Addresses are hexadecimal strings,
+//! since readers in other languages hold numbers as doubles. All other numbers are integers: NaN and infinity cannot be
+//! written. A reader ignores fields it does not know; a change that needs more than that gets a new schema number.
+//!
+//! The types of the parts (`Facts`, `Group`, `Caveat`, ...) are the crate's own; `tests/data/run-v1.jsonl` keeps a change
+//! in them from making old files unreadable.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::caveat::Caveat;
+use crate::counters::{Group, Reading, Refusal, Unusable};
+use crate::host::Facts;
+use crate::placement::{Addr, Footprint, Image};
+use crate::samples::Metric;
+use crate::trial::{Check, LoadCost, Sample, Trial};
+use crate::workload::{Body, Case, OffsetRule, PackMode, Spec, Stride, TriggerKind};
+
+use super::manifest::{MachineKind, Manifest};
+
+/// The schema that this build writes, and the newest it reads.
+pub const SCHEMA: u32 = 1;
+
+/// Longest line that is read. The placement of the 1048576 programs a workload may ask for stays below 32 MiB.
+pub const MOST_LINE_BYTES: usize = 64 << 20;
+
+/// What every record has; enough to tell which it is.
+#[derive(Debug, Deserialize)]
+pub(super) struct Tag {
+    pub record: String,
+    /// Only in `run`.
+    pub schema: Option<u64>,
+}
+
+/// A record with its tag in front.
+#[derive(Debug, Serialize)]
+struct Tagged<'a, T> {
+    record: &'static str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// `body` as one line without its line feed, tagged `record`.
+pub(super) fn line<T: Serialize>(record: &'static str, body: &T) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Tagged { record, body })
+}
+
+/// The columns of the arrays.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Columns {
+    image: Vec<String>,
+    sample: Vec<String>,
+    reading: Vec<String>,
+}
+
+impl Columns {
+    /// The columns of schema 1.
+    pub fn known() -> Self {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            image: own(&["addr", "len"]),
+            sample: own(&["runs", "executions", "wall_ns", "discarded", "readings"]),
+            reading: own(&["enabled_ns", "running_ns", "counts..."]),
+        }
+    }
+}
+
+/// The fields of [`Spec`], without its refusal of unknown keys: a file may name keys of a later version.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Spec")]
+struct SpecFields {
+    name: String,
+    question: String,
+    expectation: String,
+    trigger: TriggerKind,
+    programs: Vec<u32>,
+    body: Body,
+    pack: Vec<PackMode>,
+    stride: Stride,
+    offset: OffsetRule,
+    trials: u32,
+    samples: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Workload(#[serde(with = "SpecFields")] Spec);
+
+/// `run`: the manifest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RunRecord {
+    schema: u32,
+    tool_version: String,
+    machine: MachineKind,
+    started: String,
+    argv: Vec<String>,
+    seed: u64,
+    cpu: u32,
+    planned_trials: u32,
+    workloads: Vec<Workload>,
+    groups: Vec<Group>,
+    refused: Vec<Refusal>,
+    host: Facts,
+    caveats: Vec<Caveat>,
+    /// `case` in the records below is an index into this.
+    pub cases: Vec<Case>,
+    pub columns: Columns,
+}
+
+impl RunRecord {
+    /// Record of `manifest`, with the cases that its workloads spell out.
+    pub fn new(manifest: &Manifest) -> Self {
+        let m = manifest.clone();
+        Self {
+            schema: SCHEMA,
+            tool_version: m.tool_version,
+            machine: m.machine,
+            started: m.started,
+            argv: m.argv,
+            seed: m.seed,
+            cpu: m.cpu,
+            planned_trials: m.planned_trials,
+            cases: m.workloads.iter().flat_map(cases).collect(),
+            workloads: m.workloads.into_iter().map(Workload).collect(),
+            groups: m.groups,
+            refused: m.refused,
+            host: m.host,
+            caveats: m.caveats,
+            columns: Columns::known(),
+        }
+    }
+
+    /// The manifest and the table of cases.
+    pub fn into_parts(self) -> (Manifest, Vec<Case>) {
+        let manifest = Manifest {
+            tool_version: self.tool_version,
+            machine: self.machine,
+            started: self.started,
+            argv: self.argv,
+            seed: self.seed,
+            cpu: self.cpu,
+            workloads: self.workloads.into_iter().map(|Workload(spec)| spec).collect(),
+            planned_trials: self.planned_trials,
+            groups: self.groups,
+            refused: self.refused,
+            host: self.host,
+            caveats: self.caveats,
+        };
+        (manifest, self.cases)
+    }
+}
+
+/// The matrix of one workload.
+fn cases(spec: &Spec) -> Vec<Case> {
+    let arms = |&programs| spec.pack.iter().map(move |&pack| spec.case(programs, pack));
+    spec.programs.iter().flat_map(arms).collect()
+}
+
+/// An address as `0x...`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct HexAddr(u64);
+
+impl From<HexAddr> for String {
+    fn from(addr: HexAddr) -> Self {
+        format!("{:#x}", addr.0)
+    }
+}
+
+impl TryFrom<String> for HexAddr {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let addr = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        addr.map(Self).ok_or_else(|| format!("`{text}` is not a hexadecimal address"))
+    }
+}
+
+/// `addr`, `len`.
+#[derive(Debug, Serialize, Deserialize)]
+struct ImageRow(HexAddr, u32);
+
+/// `runs`, `executions`, `wall_ns`, `discarded`, `readings`.
+#[derive(Debug, Serialize, Deserialize)]
+struct SampleRow(u64, u64, u64, Option<Unusable>, Vec<ReadingRow>);
+
+/// `enabled_ns`, `running_ns`, then the counts in the order of the group's events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
+struct ReadingRow(Reading);
+
+impl From<ReadingRow> for Vec<u64> {
+    fn from(ReadingRow(reading): ReadingRow) -> Self {
+        [reading.enabled_ns, reading.running_ns].into_iter().chain(reading.counts).collect()
+    }
+}
+
+impl TryFrom<Vec<u64>> for ReadingRow {
+    type Error = String;
+
+    fn try_from(row: Vec<u64>) -> Result<Self, String> {
+        match row[..] {
+            [enabled_ns, running_ns, ref counts @ ..] => {
+                Ok(Self(Reading { counts: counts.to_vec(), enabled_ns, running_ns }))
+            }
+            _ => Err("a reading lacks its two times".to_owned()),
+        }
+    }
+}
+
+impl From<&Sample> for SampleRow {
+    fn from(sample: &Sample) -> Self {
+        let readings = sample.readings.iter().cloned().map(ReadingRow).collect();
+        Self(sample.runs, sample.executions, sample.wall_ns, sample.discarded, readings)
+    }
+}
+
+impl From<SampleRow> for Sample {
+    fn from(SampleRow(runs, executions, wall_ns, discarded, readings): SampleRow) -> Self {
+        let readings = readings.into_iter().map(|ReadingRow(reading)| reading).collect();
+        Self { runs, executions, wall_ns, readings, discarded }
+    }
+}
+
+/// Which trial a record belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Index into the table of cases.
+    pub case: usize,
+    pub trial: u32,
+    pub sequence: u32,
+}
+
+/// `placement`: where the programs of a trial lie.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PlacementRecord {
+    case: usize,
+    trial: u32,
+    sequence: u32,
+    placed: bool,
+    footprint: Footprint,
+    load: LoadCost,
+    images: Vec<ImageRow>,
+}
+
+impl PlacementRecord {
+    /// Record of `trial`, whose case has number `case`.
+    pub fn new(case: usize, trial: &Trial) -> Self {
+        Self {
+            case,
+            trial: trial.trial,
+            sequence: trial.sequence,
+            placed: trial.placed,
+            footprint: trial.footprint.clone(),
+            load: trial.load.clone(),
+            images: trial.images.iter().map(|image| ImageRow(HexAddr(image.addr.0), image.len)).collect(),
+        }
+    }
+
+    /// Whose placement it is.
+    pub fn key(&self) -> Key {
+        Key { case: self.case, trial: self.trial, sequence: self.sequence }
+    }
+}
+
+/// `trial`: what was counted.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TrialRecord {
+    case: usize,
+    trial: u32,
+    sequence: u32,
+    seed: u64,
+    started_ms: u64,
+    unload_ns: u64,
+    check: Check,
+    baseline: Vec<SampleRow>,
+    samples: Vec<SampleRow>,
+    /// base64 of HDR V2, by metric.
+    histograms: BTreeMap<String, String>,
+    caveats: Vec<Caveat>,
+}
+
+impl TrialRecord {
+    /// Record of `trial`, whose case has number `case`.
+    pub fn new(case: usize, trial: &Trial, histograms: &BTreeMap<Metric, String>) -> serde_json::Result<Self> {
+        Ok(Self {
+            case,
+            trial: trial.trial,
+            sequence: trial.sequence,
+            seed: trial.seed,
+            started_ms: trial.started_ms,
+            unload_ns: trial.unload_ns,
+            check: trial.check.clone(),
+            baseline: trial.baseline.iter().map(SampleRow::from).collect(),
+            samples: trial.samples.iter().map(SampleRow::from).collect(),
+            histograms: serde_json::from_value(serde_json::to_value(histograms)?)?,
+            caveats: trial.caveats.clone(),
+        })
+    }
+
+    /// Whose counts they are.
+    pub fn key(&self) -> Key {
+        Key { case: self.case, trial: self.trial, sequence: self.sequence }
+    }
+
+    /// The trial of `case`, put together with its placement; and its histograms, as far as this build knows the metric.
+    pub fn join(self, case: Case, placement: PlacementRecord) -> (Trial, BTreeMap<Metric, String>) {
+        let images = placement.images.into_iter().map(|ImageRow(addr, len)| Image { addr: Addr(addr.0), len });
+        let trial = Trial {
+            case,
+            trial: self.trial,
+            sequence: self.sequence,
+            seed: self.seed,
+            started_ms: self.started_ms,
+            footprint: placement.footprint,
+            images: images.collect(),
+            placed: placement.placed,
+            load: placement.load,
+            check: self.check,
+            baseline: self.baseline.into_iter().map(Sample::from).collect(),
+            samples: self.samples.into_iter().map(Sample::from).collect(),
+            unload_ns: self.unload_ns,
+            caveats: self.caveats,
+        };
+        let known = |(name, text)| Some((serde_json::from_value(serde_json::Value::String(name)).ok()?, text));
+        (trial, self.histograms.into_iter().filter_map(known).collect())
+    }
+}
+
+/// `end`, without the checksum, which [`seal`] appends.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EndRecord {
+    /// Records of each kind before this one.
+    pub placements: u32,
+    pub trials: u32,
+    pub planned: u32,
+    pub interrupted: bool,
+}
+
+/// What stands between the body of `end` and its checksum.
+const CHECKSUM_KEY: &str = ",\"checksum\":\"";
+
+/// The `end` line without its line feed. The checksum is its last field and covers every byte of the file before its own
+/// digits, so the counts in `end` are covered too. CRC-32 (ISO-HDLC, as zlib's): finds every damage of up to 32 bits in a
+/// row, in any file below 512 MiB also any two flipped bits, and all but one in 4 * 10^9 of the rest. It is there
+/// against damage; against forgery no unkeyed sum helps.
+pub(super) fn seal(end: &EndRecord, mut before: crc32fast::Hasher) -> serde_json::Result<Vec<u8>> {
+    let mut line = line("end", end)?;
+    line.pop();
+    line.extend_from_slice(CHECKSUM_KEY.as_bytes());
+    before.update(&line);
+    line.extend_from_slice(format!("{:08x}\"}}", before.finalize()).as_bytes());
+    Ok(line)
+}
+
+/// Whether the `end` line in `line` carries the sum of all bytes before its digits.
+pub(super) fn seal_holds(line: &[u8], mut before: crc32fast::Hasher) -> bool {
+    let Some(cut) = line.len().checked_sub("01234567\"}".len()) else { return false };
+    let (head, tail) = line.split_at(cut);
+    before.update(head);
+    head.ends_with(CHECKSUM_KEY.as_bytes()) && tail == format!("{:08x}\"}}", before.finalize()).as_bytes()
+}

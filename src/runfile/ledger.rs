@@ -1,0 +1,69 @@
+//! The rules that a trial must obey inside its run. Writer and reader share them, so that nothing is written that would
+//! be refused years later.
+
+use std::collections::BTreeSet;
+
+use crate::trial::{Sample, Trial};
+
+use super::manifest::Manifest;
+
+/// Which trials a file holds so far, and what the next one must look like.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    cases: usize,
+    planned: u32,
+    /// Events of each group.
+    shape: Vec<usize>,
+    seen: BTreeSet<(usize, u32)>,
+}
+
+impl Ledger {
+    /// Rules of `manifest`, whose matrix has `cases` cases.
+    pub fn new(manifest: &Manifest, cases: usize) -> Self {
+        let shape = manifest.groups.iter().map(|group| group.events.len()).collect();
+        Self { cases, planned: manifest.planned_trials, shape, seen: BTreeSet::new() }
+    }
+
+    /// Trials noted.
+    pub fn trials(&self) -> u32 {
+        u32::try_from(self.seen.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Trials planned.
+    pub fn planned(&self) -> u32 {
+        self.planned
+    }
+
+    /// Whether `trial` of case number `case` may come next; otherwise why not.
+    pub fn check(&self, case: usize, trial: &Trial) -> Result<(), String> {
+        if case >= self.cases {
+            return Err(format!("case number {case} of {} is unknown", self.cases));
+        }
+        if self.seen.contains(&(case, trial.trial)) {
+            return Err(format!("trial {} of case `{}` is there twice", trial.trial, trial.case));
+        }
+        if self.trials() >= self.planned {
+            return Err(format!("there are more trials than the {} planned", self.planned));
+        }
+        let windows = trial.baseline.iter().chain(&trial.samples);
+        windows.into_iter().try_for_each(|sample| self.check_readings(sample))
+    }
+
+    /// Notes a trial that was checked.
+    pub fn note(&mut self, case: usize, trial: u32) {
+        self.seen.insert((case, trial));
+    }
+
+    /// A reading has one count per event of its group, or none if the group lost its counters.
+    fn check_readings(&self, sample: &Sample) -> Result<(), String> {
+        if sample.readings.len() != self.shape.len() {
+            return Err(format!("a window has {} readings for {} groups", sample.readings.len(), self.shape.len()));
+        }
+        for (reading, &events) in sample.readings.iter().zip(&self.shape) {
+            if !reading.counts.is_empty() && reading.counts.len() != events {
+                return Err(format!("a reading has {} counts for {events} events", reading.counts.len()));
+            }
+        }
+        Ok(())
+    }
+}
