@@ -17,7 +17,9 @@ use super::wire::{self, EndRecord, PlacementRecord, RunRecord, TrialRecord};
 /// Why a run file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    #[error("failed to create run file `{path}`: it exists, and a run file is never overwritten; choose another `--out`")]
+    #[error(
+        "failed to create run file `{path}`: it exists, and a run file is never overwritten; choose another `--out`"
+    )]
     Exists { path: String },
     #[error("failed to {verb} run file `{path}`: {source}; {remedy}")]
     Io { verb: &'static str, path: String, source: io::Error, remedy: String },

@@ -1,0 +1,154 @@
+//! The simulated CPU: what executions cost, and what its counters saw of it.
+
+use crate::counters::Reading;
+use crate::placement::Image;
+
+use super::itlb::{Found, Itlb};
+use super::trigger::{EXECUTIONS_PER_RUN, Visits};
+
+/// Cycles and instructions of one run of the trigger, without programs.
+const RUN: Cost = Cost { cycles: 75, instructions: 120, misses: 0 };
+const EXECUTION_CYCLES: u64 = 12;
+const L1_MISS_CYCLES: u64 = 7;
+const WALK_CYCLES: u64 = 26;
+/// Nanoseconds that enabling and disabling add to the time a group is enabled.
+const SWITCH_NS: u64 = 60;
+/// One window in this many is multiplexed.
+const MULTIPLEXED_ONE_IN: u64 = 200;
+
+/// What something cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cost {
+    cycles: u64,
+    instructions: u64,
+    /// Page walks.
+    misses: u64,
+}
+
+/// The CPU with its iTLB, its noise and its counters.
+#[derive(Debug)]
+pub struct Cpu {
+    itlb: Itlb,
+    random: oorandom::Rand64,
+    /// How much slower or faster everything is since the last load; physical pages differ from load to load.
+    load_factor: f64,
+    pmu: Pmu,
+}
+
+/// Counters since the start of the machine; never reset.
+#[derive(Debug, Default)]
+struct Pmu {
+    enabled: bool,
+    hardware: Reading,
+    software: Reading,
+    /// Thousandths of the window in which the hardware group is on the PMU.
+    running_permille: u64,
+}
+
+impl Cpu {
+    /// A CPU with empty iTLB.
+    pub fn new(seed: u64) -> Self {
+        let random = oorandom::Rand64::new(u128::from(seed));
+        let hardware = Reading { counts: vec![0; 3], ..Reading::default() };
+        let software = Reading { counts: vec![0; 1], ..Reading::default() };
+        let pmu = Pmu { enabled: false, hardware, software, running_permille: 1000 };
+        Self { itlb: Itlb::new(), random, load_factor: 1.0, pmu }
+    }
+
+    /// Programs were loaded: pages are elsewhere in memory now, and the kernel's own code ran.
+    pub fn new_load(&mut self) {
+        self.itlb = Itlb::new();
+        self.load_factor = 1.0 + 0.015 * (2.0 * self.random.rand_float() - 1.0);
+    }
+
+    /// Fires the trigger `runs` times at `images`; nanoseconds it took.
+    pub fn run_programs(&mut self, images: &[Image], visits: &mut Visits, runs: u32) -> u64 {
+        self.interrupt();
+        let mut cost = Cost::default();
+        for _ in 0..runs {
+            for _ in 0..EXECUTIONS_PER_RUN {
+                self.execute(&images[visits.next()], &mut cost);
+            }
+        }
+        self.account(cost, runs)
+    }
+
+    /// Fires the trigger `runs` times at the empty program, whose page is never evicted; nanoseconds it took.
+    pub fn run_empty(&mut self, runs: u32) -> u64 {
+        self.account(Cost::default(), runs)
+    }
+
+    /// Starts counting; decides whether something else wants the PMU in this window.
+    pub fn enable(&mut self) {
+        let busy = self.random.rand_range(0..MULTIPLEXED_ONE_IN) == 0;
+        self.pmu.running_permille = if busy { self.random.rand_range(500..950) } else { 1000 };
+        self.pmu.enabled = true;
+    }
+
+    /// Stops counting.
+    pub fn disable(&mut self) {
+        if std::mem::take(&mut self.pmu.enabled) {
+            self.pmu.pass(SWITCH_NS);
+        }
+    }
+
+    /// The hardware group and the software group, since the start of the machine.
+    pub fn readings(&self) -> [&Reading; 2] {
+        [&self.pmu.hardware, &self.pmu.software]
+    }
+
+    fn execute(&mut self, image: &Image, cost: &mut Cost) {
+        cost.cycles += EXECUTION_CYCLES + u64::from(image.len) / 16;
+        cost.instructions += u64::from(image.len) / 4;
+        for page in image.pages() {
+            match self.itlb.touch(page) {
+                Found::L1 => {}
+                Found::L2 => cost.cycles += L1_MISS_CYCLES,
+                Found::Walk => {
+                    cost.cycles += L1_MISS_CYCLES + WALK_CYCLES;
+                    cost.misses += 1;
+                }
+            }
+        }
+    }
+
+    /// An interrupt's code takes some entries of the iTLB.
+    fn interrupt(&mut self) {
+        for _ in 0..self.random.rand_range(0..9) {
+            let page = self.random.rand_range(0xf_ffff_ff80_0000..0xf_ffff_ff80_4000);
+            self.itlb.touch(page);
+        }
+    }
+
+    /// Adds the trigger's own cost and noise, and lets the counters see the sum.
+    fn account(&mut self, programs: Cost, runs: u32) -> u64 {
+        // Sum of four uniform draws: a bell of 0.5 % about 1, the same on every host, as no library's logarithm is.
+        let bell: f64 = (0..4).map(|_| self.random.rand_float() - 0.5).sum();
+        let factor = self.load_factor * (1.0 + 0.0087 * bell);
+        let cycles = programs.cycles + RUN.cycles * u64::from(runs);
+        let cycles = (cycles as f64 * factor).round() as u64;
+        let instructions = programs.instructions + RUN.instructions * u64::from(runs);
+        let wall_ns = (cycles * 2).div_ceil(5);
+        if self.pmu.enabled {
+            self.pmu.see(Cost { cycles, instructions, misses: programs.misses }, wall_ns);
+        }
+        wall_ns
+    }
+}
+
+impl Pmu {
+    fn see(&mut self, cost: Cost, wall_ns: u64) {
+        for (count, seen) in self.hardware.counts.iter_mut().zip([cost.cycles, cost.instructions, cost.misses]) {
+            *count += seen * self.running_permille / 1000;
+        }
+        self.software.counts[0] += wall_ns;
+        self.pass(wall_ns);
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.hardware.enabled_ns += ns;
+        self.hardware.running_ns += ns * self.running_permille / 1000;
+        self.software.enabled_ns += ns;
+        self.software.running_ns += ns;
+    }
+}

@@ -1,0 +1,173 @@
+use super::*;
+use crate::counters::Reading;
+use crate::machine::{ErrorKind, Target};
+use crate::placement::Footprint;
+use crate::workload::{Body, OffsetRule, PackMode, Stride, TriggerKind};
+
+fn case(programs: u32, pack: PackMode) -> Case {
+    Case {
+        workload: "chain".to_owned(),
+        trigger: TriggerKind::Chain,
+        body: Body::B64,
+        programs,
+        pack,
+        stride: Stride::PageAndGuard,
+        offset: OffsetRule::Walk,
+    }
+}
+
+/// Counts of one window of `runs` runs, after as many to warm up.
+fn window(machine: &mut SimMachine, case: &Case, target: Target, runs: u32) -> (Reading, u64) {
+    let mut counters = machine.counters().expect("counters");
+    let mut loaded = machine.load(case, 9).expect("loads");
+    loaded.fire(target, runs).expect("fires");
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    loop {
+        counters.read(&mut before).expect("reads");
+        counters.enable().expect("enables");
+        let fired = loaded.fire(target, runs).expect("fires");
+        counters.disable().expect("disables");
+        counters.read(&mut after).expect("reads");
+        let reading = after[0].since(&before[0]);
+        if reading.unusable().is_none() {
+            loaded.unload().expect("unloads");
+            return (reading, fired.wall_ns);
+        }
+    }
+}
+
+#[test]
+fn spread_programs_miss_more_at_2048_and_not_at_8() {
+    let mut machine = SimMachine::new(1);
+    let mut misses = |programs, pack| window(&mut machine, &case(programs, pack), Target::Programs, 620).0.counts[2];
+    let (on, off) = (misses(2048, PackMode::On), misses(2048, PackMode::Off));
+    assert!(off > 20_000, "every one of 20460 executions misses: {off}");
+    assert!(on < 400, "64 pages fit the L2 iTLB, interrupts aside: {on}");
+    let (on, off) = (misses(8, PackMode::On), misses(8, PackMode::Off));
+    assert!(on < 20 && off < 20, "{on} {off}");
+}
+
+#[test]
+fn the_counted_cycles_are_the_wall_time_at_2500_megahertz() {
+    let mut machine = SimMachine::new(1);
+    let (reading, wall_ns) = window(&mut machine, &case(64, PackMode::On), Target::Programs, 300);
+    assert!((reading.counts[0] * 2).abs_diff(wall_ns * 5) <= 5);
+    assert_eq!(reading.enabled_ns, wall_ns + 60);
+    assert_eq!(reading.counts[1], 300 * 120 + 300 * 33 * 16);
+}
+
+#[test]
+fn the_empty_program_costs_the_trigger_alone() {
+    let mut machine = SimMachine::new(1);
+    let (reading, _) = window(&mut machine, &case(64, PackMode::Off), Target::Empty, 1000);
+    assert!(reading.counts[0].abs_diff(75_000) < 3_000, "{reading:?}");
+    assert_eq!(reading.counts[1..], [120_000, 0]);
+}
+
+#[test]
+fn both_arms_load_as_many_fillers_and_get_what_they_ask_for() {
+    let mut machine = SimMachine::new(3);
+    for programs in [8, 64, 512, 2048] {
+        let on = machine.load(&case(programs, PackMode::On), 5).expect("loads");
+        let (dense, on_fillers) = (Footprint::of(on.images()), on.load_cost().fillers);
+        on.unload().expect("unloads");
+        let off = machine.load(&case(programs, PackMode::Off), 5).expect("loads");
+        let spread = Footprint::of(off.images());
+        assert_eq!((on_fillers, off.load_cost().fillers), (programs, programs));
+        assert_eq!(dense.pages_4k, dense.ideal_pages_4k, "{programs}");
+        assert_eq!(spread.own_page_programs, programs);
+        assert_eq!(spread.line_offsets, programs.min(64));
+    }
+}
+
+#[test]
+fn every_body_stride_and_offset_gets_its_own_pages() {
+    let mut machine = SimMachine::new(4);
+    for body in Body::ALL {
+        for stride in [Stride::Page, Stride::PageAndGuard] {
+            for offset in [OffsetRule::Walk, OffsetRule::Fixed] {
+                let case = Case { body, stride, offset, ..case(600, PackMode::Off) };
+                let loaded = machine.load(&case, 5).expect("loads");
+                let footprint = Footprint::of(loaded.images());
+                assert_eq!(footprint.own_page_programs, 600, "{case:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_check_pass_counts_every_program_of_either_trigger() {
+    let mut machine = SimMachine::new(5);
+    for trigger in [TriggerKind::Chain, TriggerKind::Walk] {
+        for programs in [1, 8, 100, 2048] {
+            let case = Case { trigger, ..case(programs, PackMode::Off) };
+            let check = machine.load(&case, 5).expect("loads").check().expect("checks");
+            assert_eq!((check.executed, check.executions_per_run), (programs, 33), "{case:?}");
+            assert!(check.fewest >= 1 && check.most >= check.fewest);
+        }
+    }
+}
+
+#[test]
+fn some_windows_are_multiplexed_and_lose_counts() {
+    let mut machine = SimMachine::new(6);
+    let mut counters = machine.counters().expect("counters");
+    let mut loaded = machine.load(&case(8, PackMode::On), 5).expect("loads");
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut lost = 0;
+    for _ in 0..4000 {
+        counters.read(&mut before).expect("reads");
+        counters.enable().expect("enables");
+        loaded.fire(Target::Programs, 2).expect("fires");
+        counters.disable().expect("disables");
+        counters.read(&mut after).expect("reads");
+        assert_eq!(after[1].since(&before[1]).unusable(), None);
+        lost += u32::from(after[0].since(&before[0]).unusable().is_some());
+    }
+    assert!((5..60).contains(&lost), "{lost} of 4000");
+}
+
+#[test]
+fn nothing_is_counted_outside_enable_and_disable() {
+    let mut machine = SimMachine::new(6);
+    let mut counters = machine.counters().expect("counters");
+    machine.load(&case(8, PackMode::On), 5).expect("loads").fire(Target::Programs, 100).expect("fires");
+    let mut readings = Vec::new();
+    counters.read(&mut readings).expect("reads");
+    assert!(readings.iter().all(|reading| reading.enabled_ns == 0 && reading.counts.iter().all(|&count| count == 0)));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_numbers() {
+    let trace = |seed| {
+        let mut machine = SimMachine::new(seed);
+        let case = case(512, PackMode::Off);
+        let images = machine.load(&case, 11).expect("loads").images().to_vec();
+        (images, window(&mut machine, &case, Target::Programs, 50))
+    };
+    assert_eq!(trace(8), trace(8));
+    assert_ne!(trace(8).1, trace(9).1);
+}
+
+#[test]
+fn unloading_leaves_the_packs_as_they_were() {
+    let mut machine = SimMachine::new(2);
+    let first = machine.load(&case(512, PackMode::Off), 3).expect("loads").images().to_vec();
+    let again = machine.load(&case(512, PackMode::Off), 3).expect("loads").images().to_vec();
+    assert_eq!(first, again);
+}
+
+#[test]
+fn too_many_programs_are_told_as_the_kernel_tells_it() {
+    let mut machine = SimMachine::new(2);
+    let error = machine.load(&case(200_000, PackMode::Off), 3).expect_err("the module area is full");
+    assert_eq!(error.kind, ErrorKind::HostCannot);
+    assert!(error.to_string().contains("error 524 (ENOTSUPP)"), "{error}");
+    let small = machine.load(&case(8, PackMode::Off), 3).expect("the failed load left nothing behind");
+    assert_eq!(small.images().len(), 8);
+}
+
+#[test]
+fn a_simulated_machine_says_so() {
+    assert!(SimMachine::new(0).caveats().contains(&Caveat::Simulated));
+}
