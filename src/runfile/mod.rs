@@ -11,3 +11,6 @@ pub mod writer;
 pub use manifest::Manifest;
 pub use reader::{ReadError, Run};
 pub use writer::{WriteError, Writer};
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ pub enum WriteError {
 }
 
 /// What the writer needs of a file.
-trait Sink: Write + std::fmt::Debug {
+pub(super) trait Sink: Write + std::fmt::Debug {
     /// Returns once the bytes would survive a crash.
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts everything behind `bytes` off.
@@ -78,7 +78,7 @@ impl Writer {
         Ok(writer)
     }
 
-    fn start(path: String, sink: Box<dyn Sink>, manifest: &Manifest) -> Result<Self, WriteError> {
+    pub(super) fn start(path: String, sink: Box<dyn Sink>, manifest: &Manifest) -> Result<Self, WriteError> {
         let head = RunRecord::new(manifest);
         let line = wire::line("run", &head).map_err(|source| WriteError::Encode { path: path.clone(), source })?;
         let ledger = Ledger::new(manifest, head.cases.len());
