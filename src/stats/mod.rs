@@ -1,1 +1,15 @@
+//! In: slices of figures. Out: medians, intervals, p-values.
+//! Apart because it is pure arithmetic that knows no trial and no metric, and can be checked against R and SciPy.
 
+pub mod holm;
+pub mod order;
+pub mod rank;
+
+pub use holm::holm;
+pub use order::{median, median_interval, quantile};
+pub use rank::{MannWhitney, Shift, hodges_lehmann, mann_whitney};
+
+/// Share of the intervals that are to hold the true value.
+pub const CONFIDENCE: f64 = 0.95;
+/// Below this a p-value counts.
+pub const ALPHA: f64 = 1.0 - CONFIDENCE;
