@@ -1,11 +1,15 @@
 //! In: run files and what compare says of them. Out: tables, mail, HTML, charts.
 //! Apart because nothing here may measure: identical input gives identical bytes.
 
+pub mod caveats;
 pub mod chart;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod html;
 pub mod mail;
 pub mod summary;
 pub mod table;
 pub mod units;
+pub mod wording;
 
 pub use summary::Summary;

@@ -1,0 +1,205 @@
+//! Hand-built runs for the tests of reports: three sizes, both arms, figures with a small seeded scatter.
+
+use crate::caveat::Caveat;
+use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
+use crate::host::Facts;
+use crate::placement::{Addr, Footprint, Image};
+use crate::runfile::manifest::MachineKind;
+use crate::runfile::{Manifest, Run};
+use crate::trial::{Check, LoadCost, Sample, Trial};
+use crate::workload::{Case, PackMode, Plan, Spec};
+
+/// Trials of each case.
+pub const TRIALS: u32 = 8;
+const WINDOWS: u32 = 10;
+const EXECUTIONS: u64 = 65_536;
+const EMPTY_RUN_NS: u64 = 150;
+const SEED: u64 = 1;
+
+/// A virtual machine without a PMU: wall time and task clock only, five events refused.
+pub fn timed_run() -> Run {
+    let refused = vec![
+        refusal(Role::Cycles, "cycles", 0, 0),
+        refusal(Role::Instructions, "instructions", 0, 1),
+        refusal(Role::ItlbMisses, "iTLB-load-misses", 3, 0x10004),
+        refusal(Role::DtlbMisses, "dTLB-load-misses", 3, 0x10003),
+        Refusal {
+            event: event(Role::Tsc, "msr/tsc/", 9, 0),
+            errno: "EACCES".to_owned(),
+            meaning: "perf_event_paranoid forbids it".to_owned(),
+        },
+    ];
+    run(MachineKind::Kernel, vec![clock_group()], refused, host(Some("KVM")))
+}
+
+/// Bare metal with a PMU.
+pub fn pmu_run() -> Run {
+    run(MachineKind::Kernel, pmu_groups(), Vec::new(), host(None))
+}
+
+/// The simulated machine, on a host of which nothing is known.
+pub fn sim_run() -> Run {
+    run(MachineKind::Sim, pmu_groups(), Vec::new(), Facts::default())
+}
+
+/// [`timed_run`], stopped after its first trial.
+pub fn interrupted_run() -> Run {
+    let mut run = timed_run();
+    run.trials.truncate(1);
+    run.complete = false;
+    run.caveats = vec![Caveat::Interrupted { trials: 1, planned: run.manifest.planned_trials }];
+    run
+}
+
+/// Cycles, instructions and iTLB misses in one group, task clock in another.
+pub fn pmu_groups() -> Vec<Group> {
+    let events = vec![
+        event(Role::Cycles, "cycles", 0, 0),
+        event(Role::Instructions, "instructions", 0, 1),
+        event(Role::ItlbMisses, "iTLB-load-misses", 3, 0x10004),
+    ];
+    vec![Group { name: "core".to_owned(), events, pinned: true }, clock_group()]
+}
+
+fn clock_group() -> Group {
+    Group { name: "clock".to_owned(), events: vec![event(Role::TaskClock, "task-clock", 1, 1)], pinned: false }
+}
+
+fn event(role: Role, name: &str, pmu_type: u32, config: u64) -> Event {
+    Event { role, name: name.to_owned(), code: EventCode { pmu_type, config } }
+}
+
+fn refusal(role: Role, name: &str, pmu_type: u32, config: u64) -> Refusal {
+    Refusal {
+        event: event(role, name, pmu_type, config),
+        errno: "ENOENT".to_owned(),
+        meaning: "no PMU on this host counts it".to_owned(),
+    }
+}
+
+fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Facts) -> Run {
+    let mut spec = Spec::builtin("chain").expect("built in");
+    spec.trials = TRIALS;
+    spec.samples = WINDOWS;
+    let plan = Plan::new(std::slice::from_ref(&spec), SEED);
+    let trials = plan.slots.iter().enumerate();
+    let trials = trials.map(|(at, slot)| trial(&plan.cases[slot.case], slot.trial, at as u32, &groups)).collect();
+    let mut caveats = vec![Caveat::PackOffEmulated];
+    caveats.extend(host.hypervisor.clone().map(|hypervisor| Caveat::VirtualMachine { hypervisor }));
+    let manifest = Manifest {
+        tool_version: "0.1.0".to_owned(),
+        machine,
+        started: "2026-01-02T03:04:05Z".to_owned(),
+        argv: ["/usr/local/bin/itlbench", "run", "chain", "--trials", "8", "--out", "my reports"]
+            .map(str::to_owned)
+            .to_vec(),
+        seed: SEED,
+        cpu: 1,
+        workloads: vec![spec],
+        planned_trials: plan.slots.len() as u32,
+        groups,
+        refused,
+        host,
+        caveats,
+    };
+    Run { manifest, trials, complete: true, caveats: Vec::new() }
+}
+
+fn host(hypervisor: Option<&str>) -> Facts {
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Facts {
+        cpu_vendor: Some("AuthenticAMD".to_owned()),
+        cpu_model: Some("AMD EPYC 7B13\u{a0}64-Core Processor".to_owned()),
+        cpu_family: Some(25),
+        cpu_model_number: Some(1),
+        cpu_stepping: Some(1),
+        microcode: Some("0xa0011d5".to_owned()),
+        cpus_online: Some("0-1".to_owned()),
+        hypervisor: hypervisor.map(str::to_owned),
+        kernel_release: Some("6.18.5".to_owned()),
+        kernel_version: Some("#1 SMP PREEMPT_DYNAMIC".to_owned()),
+        mitigations: pairs(&[
+            ("itlb_multihit", "Not affected"),
+            ("meltdown", "Not affected"),
+            ("retbleed", "Mitigation: untrained return thunk; SMT enabled with STIBP protection"),
+            ("spec_store_bypass", "Mitigation: Speculative Store Bypass disabled via prctl"),
+            ("spectre_v2", "Mitigation: Retpolines; IBPB: conditional; STIBP: always-on; PBRSB-eIBRS: Not affected"),
+        ]),
+        smt: Some("on".to_owned()),
+        governor: Some("performance".to_owned()),
+        thp: Some("always [madvise] never".to_owned()),
+        sysctls: pairs(&[
+            ("kernel.kptr_restrict", "0"),
+            ("net.core.bpf_jit_enable", "1"),
+            ("net.core.bpf_jit_harden", "0"),
+        ]),
+        ..Facts::default()
+    }
+}
+
+fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
+    let images = images(case);
+    Trial {
+        case: case.clone(),
+        trial,
+        sequence,
+        seed: u64::from(sequence / 2),
+        started_ms: u64::from(sequence) * 500,
+        footprint: Footprint::of(&images),
+        images,
+        placed: true,
+        load: LoadCost { programs: case.programs, fillers: case.programs, plugs: 3, settle_ns: 0, load_ns: 9_000_000 },
+        check: Check { executed: case.programs, fewest: 1, most: 1, executions_per_run: case.programs },
+        baseline: (0..3).map(|window| sample(case, trial, window, groups, true)).collect(),
+        samples: (0..WINDOWS).map(|window| sample(case, trial, window, groups, false)).collect(),
+        unload_ns: 1_000_000,
+        caveats: Vec::new(),
+    }
+}
+
+/// Two chunks a program, or a page and a guard page with the offset walking through the page.
+fn images(case: &Case) -> Vec<Image> {
+    let addr = |i: u64| match case.pack {
+        PackMode::On => i * 128,
+        PackMode::Off => i * 8192 + i % 63 * 64,
+    };
+    (0..u64::from(case.programs)).map(|i| Image { addr: Addr(0xffff_ffff_c000_0008 + addr(i)), len: 100 }).collect()
+}
+
+/// Nanoseconds and iTLB misses per execution.
+fn cost(case: &Case) -> (f64, f64) {
+    match (case.pack, case.programs) {
+        (PackMode::On, 2048) => (41.0, 0.011),
+        (PackMode::On, _) => (40.0, 0.0),
+        (PackMode::Off, 2048) => (62.4, 0.97),
+        (PackMode::Off, 512) => (46.2, 0.41),
+        (PackMode::Off, _) => (40.05, 0.002),
+    }
+}
+
+fn sample(case: &Case, trial: u32, window: u32, groups: &[Group], empty: bool) -> Sample {
+    let runs = EXECUTIONS / u64::from(case.programs);
+    let (ns, misses) = if empty { (0.0, 0.0) } else { cost(case) };
+    let scatter = 1.0 + 0.02 * noise(case, trial, 1000) + 0.01 * noise(case, trial, window);
+    let wall_ns = runs * EMPTY_RUN_NS + (EXECUTIONS as f64 * ns * scatter) as u64;
+    let count = |role: Role| match role {
+        Role::Cycles => wall_ns * 3,
+        Role::Instructions => runs * 400 + if empty { 0 } else { EXECUTIONS * 31 },
+        Role::ItlbMisses => runs * 2 + (EXECUTIONS as f64 * misses * scatter) as u64,
+        _ => wall_ns - 20,
+    };
+    let reading = |group: &Group| Reading {
+        counts: group.events.iter().map(|event| count(event.role)).collect(),
+        enabled_ns: wall_ns,
+        running_ns: wall_ns,
+    };
+    let executions = if empty { 0 } else { EXECUTIONS };
+    Sample { runs, executions, wall_ns, readings: groups.iter().map(reading).collect(), discarded: None }
+}
+
+/// Between 0 and 1, the same on every call.
+fn noise(case: &Case, trial: u32, window: u32) -> f64 {
+    let key = [u64::from(case.programs), case.pack as u64, u64::from(trial), u64::from(window)];
+    let seed = key.iter().fold(1u64, |hash, part| hash.wrapping_mul(1_000_003) ^ part);
+    oorandom::Rand64::new(u128::from(seed)).rand_float()
+}
