@@ -6,4 +6,5 @@ pub mod pairing;
 pub mod verdict;
 
 pub use effect::Effect;
+pub use pairing::effects;
 pub use verdict::Verdict;

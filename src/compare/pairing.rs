@@ -1,1 +1,132 @@
+//! Which trials stand against which: pack off against pack on within one run, the trial being the unit.
 
+use crate::runfile::Run;
+use crate::samples::{Metric, series};
+use crate::trial::Trial;
+use crate::workload::{Case, PackMode};
+
+use super::effect::{Effect, Sides};
+use super::verdict;
+
+/// Names of the two arms in every output.
+pub const BASELINE: &str = "pack on";
+pub const CANDIDATE: &str = "pack off";
+
+/// Every case of `run` that has a trial: in the order of the plan, then any that the plan does not name.
+pub fn cases(run: &Run) -> Vec<Case> {
+    let planned = run.manifest.workloads.iter().flat_map(|spec| {
+        spec.programs.iter().flat_map(move |&programs| spec.pack.iter().map(move |&pack| spec.case(programs, pack)))
+    });
+    let mut cases: Vec<Case> = planned.filter(|case| run.trials.iter().any(|trial| trial.case == *case)).collect();
+    for trial in &run.trials {
+        if !cases.contains(&trial.case) {
+            cases.push(trial.case.clone());
+        }
+    }
+    cases
+}
+
+/// The trials of `case` that count: those whose placement reached its goal.
+pub fn counting<'a>(run: &'a Run, case: &'a Case) -> impl Iterator<Item = &'a Trial> {
+    run.trials.iter().filter(move |trial| trial.placed && trial.case == *case)
+}
+
+/// One value per counting trial of `case`, in the order they ran: the median of its windows.
+pub fn trial_medians(run: &Run, case: &Case, metric: Metric) -> Vec<f64> {
+    counting(run, case).filter_map(|trial| series::trial_median(trial, &run.manifest.groups, metric)).collect()
+}
+
+/// Pack off against pack on for every workload, number of programs and metric that both arms have.
+/// A run of one arm has no effects. Higher and lower stand only after Holm over the cases of one metric.
+pub fn effects(run: &Run) -> Vec<Effect> {
+    let mut effects: Vec<Effect> = pairs(run)
+        .iter()
+        .flat_map(|(on, off)| Metric::ALL.into_iter().filter_map(|metric| effect(run, on, off, metric)))
+        .collect();
+    for metric in Metric::ALL {
+        verdict::decide(effects.iter_mut().filter(|effect| effect.metric == metric));
+    }
+    effects
+}
+
+/// The cases that differ in nothing but the arm, as (pack on, pack off).
+fn pairs(run: &Run) -> Vec<(Case, Case)> {
+    let cases = cases(run);
+    let on = cases.iter().filter(|case| case.pack == PackMode::On);
+    on.filter_map(|on| {
+        let off = Case { pack: PackMode::Off, ..on.clone() };
+        cases.contains(&off).then(|| (on.clone(), off))
+    })
+    .collect()
+}
+
+fn effect(run: &Run, on: &Case, off: &Case, metric: Metric) -> Option<Effect> {
+    let sides = Sides::of(trial_medians(run, on, metric), trial_medians(run, off, metric))?;
+    Some(sides.effect(on, metric))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Verdict;
+    use crate::report::fixture;
+
+    fn of(run: &Run, programs: u32, metric: Metric) -> Effect {
+        let found = effects(run).into_iter().find(|e| e.programs == programs && e.metric == metric);
+        found.expect("both arms have it")
+    }
+
+    #[test]
+    fn spread_programs_cost_more_where_they_do() {
+        let effect = of(&fixture::timed_run(), 2048, Metric::WallNs);
+        assert_eq!(effect.verdict, Verdict::Higher);
+        let (low, high) = effect.interval.unwrap();
+        let ratio = effect.ratio.unwrap();
+        assert!(1.0 < low && low < ratio && ratio < high, "{effect:?}");
+        assert!((effect.candidate_median / effect.baseline_median - ratio).abs() < 1e-12);
+        assert_eq!((effect.baseline, effect.candidate), (BASELINE, CANDIDATE));
+    }
+
+    #[test]
+    fn no_difference_says_how_much_could_hide() {
+        let effect = of(&fixture::timed_run(), 64, Metric::WallNs);
+        let (low, high) = effect.interval.unwrap();
+        let Verdict::NoDifference { within_percent } = effect.verdict else { panic!("{effect:?}") };
+        assert!(low < 1.0 && high > 1.0);
+        assert!((within_percent - 100.0 * (1.0 - low).max(high - 1.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_arm_alone_has_no_effect() {
+        let mut run = fixture::timed_run();
+        run.trials.retain(|trial| trial.case.pack == PackMode::On);
+        assert!(effects(&run).is_empty());
+        assert!(!cases(&run).is_empty());
+    }
+
+    #[test]
+    fn fewer_than_four_trials_a_side_never_get_a_verdict() {
+        let mut run = fixture::timed_run();
+        run.trials.retain(|trial| trial.trial < 3 || trial.case.pack == PackMode::On);
+        let effect = of(&run, 2048, Metric::WallNs);
+        assert_eq!((effect.verdict, effect.candidate_trials), (Verdict::NotEnough, 3));
+        assert!(effect.ratio.is_some());
+    }
+
+    #[test]
+    fn trials_whose_placement_missed_are_left_out() {
+        let mut run = fixture::timed_run();
+        let full = of(&run, 2048, Metric::WallNs).candidate_trials;
+        let missed = run.trials.iter_mut().find(|t| t.case.programs == 2048 && t.case.pack == PackMode::Off);
+        missed.unwrap().placed = false;
+        assert_eq!(of(&run, 2048, Metric::WallNs).candidate_trials, full - 1);
+    }
+
+    #[test]
+    fn a_baseline_of_nothing_gives_no_ratio_but_keeps_the_values() {
+        let effect = of(&fixture::pmu_run(), 64, Metric::ItlbMissesPer1000);
+        assert!(effect.baseline_median <= 0.0 && effect.candidate_median > 0.0, "{effect:?}");
+        assert_eq!((effect.ratio, effect.interval, effect.verdict), (None, None, Verdict::NotEnough));
+        assert!(effect.p.is_some());
+    }
+}
