@@ -1,0 +1,66 @@
+//! The first lines: what may be claimed, of the largest number of programs of each workload.
+
+use super::super::Summary;
+use super::super::table::headed;
+use super::super::units::{figure, or_absent, p_value, percent, ratio, with_interval};
+use super::super::wording::{ascii, wrap};
+use super::COLUMNS;
+use crate::compare::{Effect, Verdict};
+use crate::workload::PackMode;
+
+/// One claim for each workload, of the primary metric.
+pub(super) fn claims(summary: &Summary<'_>) -> Vec<String> {
+    let effects = claimed(summary);
+    if effects.is_empty() {
+        return vec![no_comparison(summary)];
+    }
+    let lines = effects.iter().map(|effect| wrap(&ascii(&claim(summary, effect)), COLUMNS, "", "  "));
+    lines.collect::<Vec<_>>().concat()
+}
+
+/// The effects that claims are made of.
+pub(super) fn claimed<'a>(summary: &'a Summary<'_>) -> Vec<&'a Effect> {
+    let metric = summary.primary();
+    let mut largest: Vec<&Effect> = Vec::new();
+    for effect in summary.effects.iter().filter(|effect| effect.metric == metric) {
+        match largest.iter_mut().find(|known| known.workload == effect.workload) {
+            Some(known) if known.programs < effect.programs => *known = effect,
+            Some(_) => {}
+            None => largest.push(effect),
+        }
+    }
+    largest
+}
+
+fn claim(summary: &Summary<'_>, effect: &Effect) -> String {
+    let (on, off, n) = (effect.baseline, effect.candidate, effect.programs);
+    let shown = effect.ratio.map(|value| with_interval(value, effect.interval, ratio)).unwrap_or_default();
+    let said = match effect.verdict {
+        Verdict::Higher | Verdict::Lower => {
+            format!("{off} costs {} of {on} at {n} programs", shown.replacen(' ', "x ", 1))
+        }
+        Verdict::NoDifference { within_percent } => {
+            let within = percent(within_percent);
+            format!("no difference shown at {n} programs: {off} / {on} is {shown}, within {within} %")
+        }
+        Verdict::NotEnough => {
+            let (base, new) = (figure(effect.baseline_median), figure(effect.candidate_median));
+            format!("no claim at {n} programs: {}; {on} {base}, {off} {new}", effect.conclusion())
+        }
+    };
+    let trials = format!("{}+{} trials", effect.baseline_trials, effect.candidate_trials);
+    let what = headed(summary, effect.metric).replace(" (", ", ").replace(')', "");
+    format!("{said} ({what}; {}; {trials}, p {})", effect.workload, or_absent(effect.p, p_value))
+}
+
+fn no_comparison(summary: &Summary<'_>) -> String {
+    let mut arms: Vec<PackMode> =
+        summary.cases.iter().filter(|case| case.trials > 0).map(|case| case.case.pack).collect();
+    arms.sort();
+    arms.dedup();
+    match arms.as_slice() {
+        [] => "no comparison: no trial counts".to_owned(),
+        [arm] => format!("no comparison: only pack {arm} has trials"),
+        _ => "no comparison: no number of programs has trials of both arms".to_owned(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The result tables: both arms beside each other for each number of programs, one table a metric.
+
+use super::super::summary::{CaseSummary, Summary};
+use super::super::table::{grid, headed, pages};
+use super::super::units::{self, ABSENT, figure, percent, ratio};
+use super::super::wording::ascii;
+use super::{Block, COLUMNS};
+use crate::compare::Effect;
+use crate::samples::Metric;
+use crate::workload::{Case, PackMode};
+
+/// Results, one grid for each workload and metric, then the pages.
+pub(super) fn blocks(summary: &Summary<'_>) -> Vec<Block> {
+    let mut workloads: Vec<&str> = summary.cases.iter().map(|case| case.case.workload.as_str()).collect();
+    workloads.dedup();
+    let mut lines = Vec::new();
+    for workload in &workloads {
+        for &metric in &summary.metrics {
+            lines.extend(results(summary, workload, metric));
+        }
+    }
+    let verified = workloads.iter().flat_map(|workload| footprints(summary, workload)).collect();
+    vec![
+        Block { title: "Results (per execution, less is better, empty program subtracted)", lines },
+        Block { title: "Pages (median trial, range if it varies)", lines: verified },
+    ]
+}
+
+fn results(summary: &Summary<'_>, workload: &str, metric: Metric) -> Vec<String> {
+    let mut points: Vec<&Case> =
+        summary.cases.iter().map(|case| &case.case).filter(|case| case.workload == workload).collect();
+    points.dedup_by_key(|case| case.programs);
+    let rows: Vec<Vec<String>> = points.into_iter().map(|point| result_row(summary, point, metric)).collect();
+    let header = ["programs", "pack on", "pack off", "off/on", "95 % interval", "n", "p"];
+    indented(&format!("{workload}, {}", headed(summary, metric)), grid(&header, rows, &[], COLUMNS))
+}
+
+fn result_row(summary: &Summary<'_>, point: &Case, metric: Metric) -> Vec<String> {
+    let arm = |pack| {
+        let case = Case { pack, ..point.clone() };
+        let spread = summary.cases.iter().find(|found| found.case == case).and_then(|case| case.metrics.get(&metric));
+        spread.map_or((ABSENT.to_owned(), 0), |spread| (figure(spread.median), spread.trials))
+    };
+    let ((on, on_trials), (off, off_trials)) = (arm(PackMode::On), arm(PackMode::Off));
+    let effect = effect(summary, point, metric);
+    vec![
+        point.programs.to_string(),
+        on,
+        off,
+        units::or_absent(effect.and_then(|effect| effect.ratio), ratio),
+        units::interval(effect.and_then(|effect| effect.interval), ratio),
+        format!("{on_trials}+{off_trials}"),
+        units::or_absent(effect.and_then(|effect| effect.p), units::p_value),
+    ]
+}
+
+fn effect<'a>(summary: &'a Summary<'_>, point: &Case, metric: Metric) -> Option<&'a Effect> {
+    summary.effects.iter().find(|effect| {
+        effect.workload == point.workload && effect.programs == point.programs && effect.metric == metric
+    })
+}
+
+fn footprints(summary: &Summary<'_>, workload: &str) -> Vec<String> {
+    let row = |case: &CaseSummary| {
+        vec![
+            case.case.programs.to_string(),
+            case.case.pack.to_string(),
+            pages(&case.footprint, case.pages),
+            case.footprint.ideal_pages_4k.to_string(),
+            case.footprint.regions_2m.to_string(),
+            percent(case.footprint.own_pages_percent()),
+            case.footprint.line_offsets.to_string(),
+        ]
+    };
+    let rows = summary.cases.iter().filter(|case| case.case.workload == workload).map(row).collect();
+    let header = ["programs", "pack", "4K pages", "ideal", "2M regions", "own pages %", "offsets"];
+    indented(workload, grid(&header, rows, &[1], COLUMNS))
+}
+
+fn indented(heading: &str, lines: Vec<String>) -> Vec<String> {
+    let heading = ascii(heading).chars().take(COLUMNS - 2).collect();
+    [heading].into_iter().chain(lines).map(|line| format!("  {line}")).collect()
+}
