@@ -55,6 +55,9 @@ pub fn png<P: Picture>(picture: &P) -> Result<Vec<u8>, ChartError> {
     let mut encoder = png::Encoder::new(&mut bytes, size.0, size.1);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Best);
+    // Flat colours: lines that repeat pack better than differences do.
+    encoder.set_filter(png::FilterType::NoFilter);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&pixels)?;
     writer.finish()?;
