@@ -207,7 +207,8 @@ fn a_failed_installation_names_the_command() {
 #[test]
 fn stale_package_lists_do_not_stop_the_installation() {
     let host = Host::complete().without(&["clang"]).with_manager("apt-get", &["clang"]);
-    let manager = fs::read_to_string(host.bin("apt-get")).unwrap().replace("*' update '*) exit 0", "*' update '*) exit 1");
+    let manager =
+        fs::read_to_string(host.bin("apt-get")).unwrap().replace("*' update '*) exit 0", "*' update '*) exit 1");
     fs::write(host.bin("apt-get"), manager).unwrap();
     let answer = host.deps(&[]);
     assert_eq!(answer.code, 0, "{}", answer.said);
