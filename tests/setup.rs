@@ -1,15 +1,22 @@
 //! `scripts/deps.sh` on boxes that lack something. Each box is a directory of small programs that is the whole PATH:
-//! the package manager only notes its arguments, and "installs" by making the box's probes succeed.
+//! the package manager only notes its arguments, and "installs" by making the box's probes succeed. And `scripts/run.sh`,
+//! which decides what is done as root, with a tool that only says how it was called.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A host made of scripts; nothing outside its directory can be called by name.
 struct Host {
     dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One host at a time: a child started while another thread writes a program inherits the open file for a moment, and
+/// executing the program then fails with ETXTBSY.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Everything the script may need and this host can lack, in the order in which the script names it.
 const THINGS: [&str; 4] = ["clang", "pkg-config", "libelf", "zlib"];
@@ -17,10 +24,11 @@ const THINGS: [&str; 4] = ["clang", "pkg-config", "libelf", "zlib"];
 impl Host {
     /// A host that has gcc, cargo and every [`THINGS`], runs as root and has no package manager.
     fn complete() -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap() };
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = Self { dir: tempfile::tempdir().unwrap(), _turn: turn };
         fs::create_dir(host.dir.path().join("bin")).unwrap();
         fs::create_dir(host.dir.path().join("has")).unwrap();
-        for tool in ["sh", "tr", "sed", "awk", "dirname"] {
+        for tool in ["sh", "tr", "sed", "awk", "dirname", "basename", "mktemp", "tee", "tail", "cat", "rm", "mkdir"] {
             let real = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool)).into_iter().find(|path| path.exists());
             symlink(real.unwrap(), host.bin(tool)).unwrap();
         }
@@ -90,13 +98,37 @@ impl Host {
         fs::set_permissions(self.bin(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// A tool that says how it was called, leaves a report and exits with `code`; files seem to be root's.
+    fn with_tool(self, code: i32) -> Self {
+        let dir = self.dir.path().display().to_string();
+        self.program(
+            "tool",
+            &format!(
+                "echo tool \"$@\" >> {dir}/log\nmkdir -p {dir}/reports/new\n\
+                 echo > {dir}/reports/new/run.jsonl\necho table\necho {dir}/reports/new\nexit {code}"
+            ),
+        );
+        self.program("stat", "echo 0");
+        self.program("chown", &format!("echo chown \"$@\" >> {dir}/log"));
+        self
+    }
+
     fn deps(&self, args: &[&str]) -> Answer {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deps.sh");
+        self.script(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deps.sh"), args)
+    }
+
+    fn run(&self, args: &[&str]) -> Answer {
+        let tool = self.bin("tool").display().to_string();
+        self.script(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/run.sh"), &[&[tool.as_str()], args].concat())
+    }
+
+    fn script(&self, script: &str, args: &[&str]) -> Answer {
         let output = Command::new("/bin/sh")
             .arg(script)
             .args(args)
             .env_clear()
             .env("PATH", self.dir.path().join("bin"))
+            .env("TMPDIR", self.dir.path())
             .output()
             .unwrap();
         Answer::new(output, fs::read_to_string(self.dir.path().join("log")).unwrap_or_default())
@@ -244,4 +276,56 @@ fn an_old_or_absent_cargo_is_named_before_anything_is_installed() {
         assert!(answer.said.starts_with(&expected), "{}", answer.said);
         assert!(answer.calls.is_empty(), "{:?}", answer.calls);
     }
+}
+
+#[test]
+fn root_runs_the_tool_directly() {
+    let answer = Host::complete().with_tool(4).with_sudo().run(&["chain", "--programs", "64,512"]);
+    assert_eq!(answer.calls, ["tool run chain --programs 64,512"]);
+    assert_eq!(answer.code, 4);
+}
+
+#[test]
+fn a_report_made_as_root_is_handed_to_the_user() {
+    let host = Host::complete().with_tool(0).with_sudo().as_user();
+    let answer = host.run(&["chain"]);
+    let reports = host.dir.path().join("reports").display().to_string();
+    assert_eq!(answer.code, 0);
+    assert_eq!(
+        answer.calls,
+        [
+            "sudo",
+            "tool run chain",
+            "sudo",
+            &format!("chown -R 1000:1000 {reports}/new"),
+            "sudo",
+            &format!("chown 1000:1000 {reports}"),
+        ]
+    );
+    assert_eq!(answer.stdout, format!("table\n{reports}/new\n"));
+    let left = fs::read_dir(host.dir.path()).unwrap().count();
+    assert_eq!(left, 4, "bin, has, log and reports, and no temporary file");
+}
+
+#[test]
+fn the_exit_code_of_an_interrupted_run_survives_sudo() {
+    let answer = Host::complete().with_tool(130).with_sudo().as_user().run(&[]);
+    assert_eq!(answer.code, 130);
+}
+
+#[test]
+fn the_simulated_machine_asks_for_no_root() {
+    for args in [["--machine", "sim"].as_slice(), &["--machine=sim"]] {
+        let answer = Host::complete().with_tool(0).as_user().run(args);
+        assert_eq!(answer.code, 0, "{}", answer.said);
+        assert_eq!(answer.calls, [format!("tool run {}", args.join(" "))]);
+    }
+}
+
+#[test]
+fn a_user_without_sudo_is_told_how_to_run() {
+    let answer = Host::complete().with_tool(0).as_user().run(&["chain"]);
+    assert_eq!(answer.code, 3);
+    assert!(answer.said.starts_with("run: not root and no sudo; as root, run: "), "{}", answer.said);
+    assert!(answer.calls.is_empty(), "{:?}", answer.calls);
 }
