@@ -55,6 +55,12 @@ pub fn render(checks: &[Check], facts: &Facts, format: Format) -> String {
     }
 }
 
+/// A check on one line, as an error says it.
+pub fn one_line(check: &Check) -> String {
+    let remedy = check.remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    format!("{}: {}{remedy}", check.name, check.finding)
+}
+
 fn json(checks: &[Check], facts: &Facts) -> String {
     #[derive(Serialize)]
     struct Doctor<'a> {

@@ -1,1 +1,49 @@
+//! In: the command line. Out: data on stdout, progress and warnings on stderr, an exit code.
+//! Apart because it alone names concrete machines and puts the parts together.
+
 pub mod doctor;
+pub mod failure;
+pub mod list;
+pub mod machines;
+pub mod publish;
+pub mod report;
+pub mod run;
+pub mod session;
+
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// Measures what the placement of JITed BPF code costs in iTLB misses and cycles.
+#[derive(Debug, Parser)]
+#[command(name = "itlbench", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load, place, trigger, count, record, report
+    Run(run::Args),
+    /// Write the reports of run files again
+    Report(report::Args),
+    /// Say what can be measured on this host, what spoils it, and how to fix it
+    Doctor(doctor::Args),
+    /// List workloads
+    List(list::Args),
+}
+
+impl Cli {
+    /// Runs the command; data goes to `out`. Returns the exit code.
+    pub fn execute(self, out: &mut dyn Write) -> Result<u8, Failure> {
+        match self.command {
+            Command::Run(args) => run::run(&args, out),
+            Command::Report(args) => report::run(&args, out),
+            Command::Doctor(args) => Ok(doctor::run(&args, machines::probe, out)?),
+            Command::List(args) => list::run(&args, out),
+        }
+    }
+}

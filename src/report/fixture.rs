@@ -102,7 +102,7 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
         host,
         caveats,
     };
-    Run { manifest, trials, complete: true, caveats: Vec::new() }
+    Run { manifest, trials, complete: true, caveats: Vec::new(), histograms: Vec::new() }
 }
 
 fn host(hypervisor: Option<&str>) -> Facts {

@@ -8,7 +8,7 @@ fn case(programs: u32, pack: PackMode) -> Case {
     Case {
         workload: "chain".to_owned(),
         trigger: TriggerKind::Chain,
-        body: Body::B64,
+        body: Body::B128,
         programs,
         pack,
         stride: Stride::PageAndGuard,

@@ -35,7 +35,7 @@ pub(crate) fn run(trials: u32) -> Run {
         })
         .collect();
     let planned = trials.len() as u32;
-    Run { manifest: manifest(spec, planned), trials, complete: true, caveats: Vec::new() }
+    Run { manifest: manifest(spec, planned), trials, complete: true, caveats: Vec::new(), histograms: Vec::new() }
 }
 
 fn manifest(spec: Spec, planned_trials: u32) -> Manifest {

@@ -1,0 +1,48 @@
+//! `itlbench list`: the workloads in the binary, with what each asks.
+
+use std::io::Write;
+
+use super::Failure;
+use crate::workload::{Spec, builtin};
+
+/// Arguments of `itlbench list`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Print the text of one workload, as a start for your own file
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+}
+
+/// Writes the list, or the text of one workload.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let text = match &args.workload {
+        Some(name) => text_of(name)?,
+        None => overview()?,
+    };
+    out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
+    Ok(0)
+}
+
+fn text_of(name: &str) -> Result<String, Failure> {
+    Spec::builtin(name)?;
+    let known = builtin::WORKLOADS.iter().find(|(known, _)| *known == name);
+    Ok(known.map(|(_, text)| (*text).to_owned()).unwrap_or_default())
+}
+
+fn overview() -> Result<String, Failure> {
+    let mut text = String::new();
+    for (name, _) in builtin::WORKLOADS {
+        let spec = Spec::builtin(name)?;
+        let programs: Vec<String> = spec.programs.iter().map(u32::to_string).collect();
+        let question = spec.question.trim().replace('\n', "\n  ");
+        text += &format!(
+            "{name}: trigger {}, body {} bytes, {} programs, {} trials of {} windows\n  {question}\n",
+            spec.trigger,
+            spec.body,
+            programs.join("/"),
+            spec.trials,
+            spec.samples
+        );
+    }
+    Ok(text)
+}

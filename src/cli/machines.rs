@@ -1,0 +1,61 @@
+//! The one place that names concrete machines.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::Failure;
+use crate::host::{Facts, Live};
+use crate::machine::Machine;
+use crate::machine::sim::SimMachine;
+use crate::runfile::manifest::MachineKind;
+
+/// A machine, and the CPU its windows run on.
+#[derive(Debug)]
+pub struct Opened {
+    pub machine: Box<dyn Machine>,
+    pub cpu: u32,
+}
+
+/// Opens the machine asked for. `stop` is set by a signal.
+pub fn open(
+    kind: MachineKind,
+    cpu: Option<u32>,
+    seed: u64,
+    facts: &Facts,
+    stop: Arc<AtomicBool>,
+) -> Result<Opened, Failure> {
+    match kind {
+        MachineKind::Sim => Ok(Opened { machine: Box::new(SimMachine::new(seed)), cpu: cpu.unwrap_or(0) }),
+        MachineKind::Kernel => open_kernel(cpu, facts, stop),
+    }
+}
+
+#[cfg(feature = "kernel")]
+fn open_kernel(cpu: Option<u32>, facts: &Facts, stop: Arc<AtomicBool>) -> Result<Opened, Failure> {
+    use crate::machine::kernel::KernelMachine;
+
+    let hardened = facts.sysctl("net.core.bpf_jit_harden").is_some_and(|value| value != "0");
+    let machine = KernelMachine::new(cpu, hardened, stop)?;
+    Ok(Opened { cpu: machine.cpu(), machine: Box::new(machine) })
+}
+
+#[cfg(not(feature = "kernel"))]
+fn open_kernel(_: Option<u32>, _: &Facts, _: Arc<AtomicBool>) -> Result<Opened, Failure> {
+    Err(Failure::HostCannot(
+        "this build has no kernel machine; build with the feature `kernel`, or use --machine sim".to_owned(),
+    ))
+}
+
+/// Asks the kernel what `/proc` does not answer.
+#[cfg(feature = "kernel")]
+pub fn probe(live: &mut Live) {
+    use crate::machine::kernel::probe;
+
+    live.foreign_programs = probe::loaded_programs();
+    live.test_run = Some(probe::test_run());
+    live.events = probe::events();
+}
+
+/// Without the kernel machine there is nothing to ask.
+#[cfg(not(feature = "kernel"))]
+pub fn probe(_: &mut Live) {}

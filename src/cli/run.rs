@@ -1,0 +1,202 @@
+//! `itlbench run`: the main job.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use super::machines::{self, Opened};
+use super::publish::publish;
+use super::session::Session;
+use super::{Failure, doctor};
+use crate::caveat::Caveat;
+use crate::host::checks::{blocking, checks};
+use crate::host::{Facts, Live};
+use crate::machine::MachineError;
+use crate::report::{Summary, table};
+use crate::runfile::manifest::MachineKind;
+use crate::runfile::{Manifest, Run};
+use crate::workload::{Body, OffsetRule, PackMode, Plan, Spec, Stride};
+
+/// Arguments of `itlbench run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Built-in workloads or paths of .toml files; see `itlbench list`
+    #[arg(value_name = "WORKLOAD", default_value = "chain")]
+    pub workloads: Vec<String>,
+    /// Where programs lie: dense in the kernel's packs, or each on a page of its own
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub pack: Option<Vec<PackMode>>,
+    /// Numbers of programs
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub programs: Option<Vec<u32>>,
+    /// JITed size of every program, about, in bytes
+    #[arg(long, value_enum)]
+    pub body: Option<Body>,
+    /// Distance between programs in pack off
+    #[arg(long, value_enum)]
+    pub stride: Option<Stride>,
+    /// Offset of programs inside their pages in pack off
+    #[arg(long, value_enum)]
+    pub offset: Option<OffsetRule>,
+    /// Fresh loads of each case
+    #[arg(long, value_name = "N")]
+    pub trials: Option<u32>,
+    /// Counted windows in each trial
+    #[arg(long, value_name = "N")]
+    pub samples: Option<u32>,
+    /// Seed of every random choice; by default drawn from the clock and recorded
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The CPU to measure on; by default the highest this process may use
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<u32>,
+    /// What to measure: the running kernel, or a simulation for trying the tool out
+    #[arg(long, value_enum, default_value = "kernel")]
+    pub machine: MachineKind,
+    /// Directory in which the directory of this run is made
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub out: PathBuf,
+}
+
+/// Measures, records and reports; the last line on `out` is the directory of the run.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let specs = args.specs()?;
+    let seed = args.seed.unwrap_or_else(seed_from_clock);
+    let plan = Plan::new(&specs, seed);
+    let stop = stop_on_signals()?;
+    let facts = Facts::read(Path::new("/"));
+    if args.machine == MachineKind::Kernel {
+        refuse_blocked_host(&facts)?;
+    }
+    let Opened { mut machine, cpu } = machines::open(args.machine, args.cpu, seed, &facts, Arc::clone(&stop))?;
+    let mut counters = machine.counters()?;
+    let manifest = Manifest {
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: args.machine,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        argv: std::env::args().collect(),
+        seed,
+        cpu,
+        workloads: specs,
+        planned_trials: plan.slots.len() as u32,
+        groups: counters.groups().to_vec(),
+        refused: counters.refused().to_vec(),
+        caveats: caveats(machine.caveats(), &facts, counters.groups(), args.machine),
+        host: facts,
+    };
+    let dir = make_directory(&args.out, &manifest)?;
+    let session = Session::create(&dir.join("run.jsonl"), &manifest)?;
+    let ended = session.run(&plan, machine.as_mut(), counters.as_mut(), &stop)?;
+    if ended.interrupted && ended.trials == 0 {
+        return Err(MachineError::interrupted().into());
+    }
+    show(&dir, out)?;
+    Ok(if ended.interrupted { 130 } else { 0 })
+}
+
+/// Prints the table, writes every other output, and names the directory last.
+fn show(dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let run = Run::read(&dir.join("run.jsonl"))?;
+    let text = table::table(&Summary::of(&run));
+    let print = |out: &mut dyn Write, text: &str| {
+        out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))
+    };
+    print(out, &text)?;
+    publish(dir, &run)?;
+    print(out, &format!("\nmail.txt, report.html, charts and every raw sample (run.jsonl) are in\n{}\n", dir.display()))
+}
+
+impl Args {
+    /// The workloads, with what the command line changes.
+    fn specs(&self) -> Result<Vec<Spec>, Failure> {
+        let mut names = self.workloads.clone();
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Failure::Usage(format!("workload `{}` is named twice", twice[0])));
+        }
+        self.workloads.iter().map(|name| self.spec(name)).collect()
+    }
+
+    fn spec(&self, name: &str) -> Result<Spec, Failure> {
+        let mut spec = Spec::find(name)?;
+        spec.pack = self.pack.clone().unwrap_or(spec.pack);
+        spec.programs = self.programs.clone().unwrap_or(spec.programs);
+        spec.body = self.body.unwrap_or(spec.body);
+        spec.stride = self.stride.unwrap_or(spec.stride);
+        spec.offset = self.offset.unwrap_or(spec.offset);
+        spec.trials = self.trials.unwrap_or(spec.trials);
+        spec.samples = self.samples.unwrap_or(spec.samples);
+        spec.check(name)?;
+        Ok(spec)
+    }
+}
+
+fn refuse_blocked_host(facts: &Facts) -> Result<(), Failure> {
+    let live = Live::read(Path::new("/"));
+    match blocking(&checks(facts, &live)) {
+        Some(check) => Err(Failure::HostCannot(doctor::one_line(check))),
+        None => Ok(()),
+    }
+}
+
+fn caveats(
+    mut caveats: Vec<Caveat>,
+    facts: &Facts,
+    groups: &[crate::counters::Group],
+    machine: MachineKind,
+) -> Vec<Caveat> {
+    if machine == MachineKind::Sim {
+        return caveats;
+    }
+    if let Some(hypervisor) = &facts.hypervisor {
+        caveats.push(Caveat::VirtualMachine { hypervisor: hypervisor.clone() });
+    }
+    if !groups.iter().any(|group| group.name == "hardware") {
+        let reason = if facts.pmus.keys().any(|name| name.starts_with("cpu")) {
+            "the PMU took none of the events"
+        } else {
+            "this host offers no CPU PMU"
+        };
+        caveats.push(Caveat::NoHardwareCounters { reason: reason.to_owned() });
+    }
+    caveats
+}
+
+/// Set by SIGINT and SIGTERM; a second signal of the kind does not force the end, SIGKILL does and leaves nothing behind.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| Failure::Other(anyhow::Error::new(error).context("failed to install signal handler")))?;
+    }
+    Ok(stop)
+}
+
+fn seed_from_clock() -> u64 {
+    // Short enough to be typed again.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_nanos()) / 1000 + 1)
+}
+
+/// Makes `<out>/<UTC stamp>-<kernel release>`; a second run in the same second gets a number.
+fn make_directory(out: &Path, manifest: &Manifest) -> Result<PathBuf, Failure> {
+    let stamp: String = manifest.started.chars().filter(|c| *c != '-' && *c != ':').collect();
+    let kernel = match manifest.machine {
+        MachineKind::Kernel => manifest.host.kernel_release.as_deref().unwrap_or("unknown"),
+        MachineKind::Sim => "sim",
+    };
+    std::fs::create_dir_all(out).map_err(|error| Failure::output(out.display(), error))?;
+    for attempt in 1.. {
+        let suffix = if attempt == 1 { String::new() } else { format!("-{attempt}") };
+        let dir = out.join(format!("{stamp}-{kernel}{suffix}"));
+        match std::fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 1000 => {}
+            Err(error) => return Err(Failure::output(dir.display(), error)),
+        }
+    }
+    Err(Failure::Usage(format!("`{}` holds too many runs of this second", out.display())))
+}

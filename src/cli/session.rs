@@ -1,0 +1,99 @@
+//! One run under way: every slot of the plan measured, recorded and synced before the next one begins.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Failure;
+use crate::machine::{Counters, ErrorKind, Machine};
+use crate::runfile::{Manifest, Writer};
+use crate::samples::histogram;
+use crate::trial::Protocol;
+use crate::trial::runner::{Start, run_trial};
+use crate::workload::Plan;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub trials: u32,
+    pub interrupted: bool,
+    /// Time spent writing and syncing.
+    pub recording: Duration,
+    pub wall: Duration,
+}
+
+/// A run file being written.
+#[derive(Debug)]
+pub struct Session<'a> {
+    writer: Writer,
+    manifest: &'a Manifest,
+    began: Instant,
+}
+
+impl<'a> Session<'a> {
+    /// Creates the run file.
+    pub fn create(path: &Path, manifest: &'a Manifest) -> Result<Self, Failure> {
+        Ok(Self { writer: Writer::create(path, manifest)?, manifest, began: Instant::now() })
+    }
+
+    /// Measures the plan. A signal ends it between trials or within one; what was recorded is kept.
+    pub fn run(
+        mut self,
+        plan: &Plan,
+        machine: &mut dyn Machine,
+        counters: &mut dyn Counters,
+        stop: &AtomicBool,
+    ) -> Result<Ended, Failure> {
+        let progress = progress(plan.slots.len() as u64);
+        let (mut trials, mut interrupted) = (0, false);
+        for (sequence, slot) in plan.slots.iter().enumerate() {
+            let case = &plan.cases[slot.case];
+            progress.set_message(case.to_string());
+            let start = Start { slot: *slot, sequence: sequence as u32, started_ms: self.elapsed_ms() };
+            let protocol = Protocol::new(self.samples_of(&case.workload));
+            let trial = match run_trial(start, case, machine, counters, &protocol) {
+                Ok(trial) => trial,
+                Err(error) if error.kind == ErrorKind::Interrupted => {
+                    interrupted = true;
+                    break;
+                }
+                Err(error) => {
+                    self.writer.finish(true)?;
+                    return Err(error.into());
+                }
+            };
+            let histograms = histogram::encode_trial(&trial, &self.manifest.groups)?;
+            self.writer.append(&trial, &histograms)?;
+            trials += 1;
+            progress.inc(1);
+            if stop.load(Ordering::Relaxed) && trials < self.manifest.planned_trials {
+                interrupted = true;
+                break;
+            }
+        }
+        progress.finish_and_clear();
+        let wall = self.began.elapsed();
+        let recording = self.writer.finish(interrupted)?;
+        Ok(Ended { trials, interrupted, recording, wall })
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    fn samples_of(&self, workload: &str) -> u32 {
+        self.manifest.workloads.iter().find(|spec| spec.name == workload).map_or(1, |spec| spec.samples)
+    }
+}
+
+/// Redrawn between trials only: a ticking thread would disturb the windows. Hidden when stderr is no terminal.
+fn progress(slots: u64) -> ProgressBar {
+    let bar = ProgressBar::new(slots);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} trials, {elapsed} of about {duration}  {msg}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
