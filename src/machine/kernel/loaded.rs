@@ -51,10 +51,11 @@ impl Loaded for KernelLoaded<'_> {
         let Self { placed, trigger, settle, .. } = *self;
         let images = placed.images.clone();
         let began = Instant::now();
+        let retired = placed.unload(trigger.empty_program());
         drop(trigger);
-        drop(placed);
         let unload_ns = began.elapsed().as_nanos() as u64;
         settle.unloaded(&images);
+        settle.retired(retired);
         Ok(unload_ns)
     }
 }

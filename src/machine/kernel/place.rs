@@ -1,8 +1,10 @@
 //! Carries out the planner's steps: plug holes, load dense or spread, read every address back.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use libbpf_rs::MapHandle;
 
 use super::fillers::{Fillers, Held, load_failed};
 use super::programs::{Maps, Programs};
@@ -20,7 +22,16 @@ pub struct Placed {
     /// By position: the order of visits.
     pub images: Vec<Image>,
     pub cost: LoadCost,
-    _held: Held,
+    held: Held,
+}
+
+impl Placed {
+    /// Unloads all of it; returns the arrays to keep until the programs are gone.
+    pub fn unload(self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
+        let Self { maps, held, .. } = self;
+        drop(held);
+        maps.retire(empty)
+    }
 }
 
 /// Loads cases; knows the kernel's habits as found out at the start.
@@ -60,7 +71,7 @@ impl Placer<'_> {
         let Load { images, held, mut cost, .. } = load;
         cost.load_ns = began.elapsed().as_nanos() as u64;
         cost.programs = case.programs;
-        Ok(Placed { maps, images, cost, _held: held })
+        Ok(Placed { maps, images, cost, held })
     }
 }
 

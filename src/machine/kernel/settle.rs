@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use libbpf_rs::{Object, ObjectBuilder, ProgramInput};
+use libbpf_rs::{MapHandle, Object, ObjectBuilder, ProgramInput};
 
 use crate::placement::{Image, pack};
 
@@ -29,13 +29,15 @@ pub struct Settle {
     own: Vec<u64>,
     /// Chunks right behind them: mostly our fillers, which have no address of their own, but possibly others' programs.
     behind: Vec<u64>,
+    /// Arrays whose direct jumps lead to the empty program; see [`Maps::retire`](super::programs::Maps::retire).
+    retired: Vec<MapHandle>,
 }
 
 impl Settle {
     /// Loads the peek program; where that is refused (lockdown=confidentiality) waiting is blind.
     pub fn new() -> Self {
         let peek = ObjectBuilder::default().open_memory(OBJECT).and_then(|open| open.load()).ok();
-        Self { peek, own: Vec::new(), behind: Vec::new() }
+        Self { peek, own: Vec::new(), behind: Vec::new(), retired: Vec::new() }
     }
 
     /// Whether freed memory can be seen.
@@ -52,8 +54,19 @@ impl Settle {
         }
     }
 
+    /// Keeps arrays until the programs that jump through them are gone.
+    pub fn retired(&mut self, arrays: Vec<MapHandle>) {
+        self.retired.extend(arrays);
+    }
+
     /// Waits until all that was unloaded is free; returns the time it took.
     pub fn wait(&mut self) -> Duration {
+        let waited = self.wait_for_frees();
+        self.retired.clear();
+        waited
+    }
+
+    fn wait_for_frees(&mut self) -> Duration {
         let began = Instant::now();
         let (mut own, mut behind) = (std::mem::take(&mut self.own), std::mem::take(&mut self.behind));
         if own.is_empty() {

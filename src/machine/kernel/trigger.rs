@@ -10,7 +10,7 @@ use crate::machine::{Fired, MachineError, Result, Target};
 use crate::trial::Check;
 use crate::workload::TriggerKind;
 use libbpf_rs::MapHandle;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Words of `skb->cb` as bpf/bodies.bpf.c uses them.
 const STATE: usize = 0;
@@ -30,6 +30,7 @@ pub struct Trigger {
     empty: TestRun,
     count: u32,
     kind: TriggerKind,
+    empty_program: OwnedFd,
     _empty_array: MapHandle,
 }
 
@@ -53,6 +54,7 @@ impl Trigger {
             empty: TestRun::new(empty_entry, [0, 1, 0, 0, 0]),
             count,
             kind,
+            empty_program: empty,
             _empty_array: empty_array,
         })
     }
@@ -76,6 +78,11 @@ impl Trigger {
             most: counts.iter().copied().max().unwrap_or(0).into(),
             executions_per_run: per_run,
         })
+    }
+
+    /// The program that does nothing.
+    pub fn empty_program(&self) -> BorrowedFd<'_> {
+        self.empty_program.as_fd()
     }
 
     /// Fires; nothing but the system call happens between the two looks at the clock.
