@@ -110,9 +110,9 @@ pub fn html(summary: &Summary, drawings: &[Drawing], mail: &str) -> Result<Strin
         simulated,
         claims: summary.effects.iter().filter(|effect| effect.metric == cost).map(claim).collect(),
         questions: questions(summary),
-        columns: summary.metrics.iter().map(|&metric| column(metric)).collect(),
+        columns: summary.metrics.iter().map(|&metric| column(metric, manifest.machine)).collect(),
         rows: summary.cases.iter().map(|case| row(case, &summary.metrics)).collect(),
-        effects: summary.effects.iter().map(effect_row).collect(),
+        effects: summary.effects.iter().map(|effect| effect_row(effect, manifest.machine)).collect(),
         charts: drawings,
         read_from: if simulated { "from the simulated machine" } else { "from the kernel (bpf_prog_info.jited_ksyms)" },
         placements: summary.cases.iter().map(|case| placement(summary, case)).collect(),
@@ -181,15 +181,16 @@ fn class(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn provenance(metric: Metric) -> &'static str {
-    match metric.provenance() {
-        Provenance::Measured => "measured",
-        Provenance::Timed => "timed",
+fn provenance(metric: Metric, machine: MachineKind) -> &'static str {
+    match (machine, metric.provenance()) {
+        (MachineKind::Sim, _) => "simulated",
+        (MachineKind::Kernel, Provenance::Measured) => "measured",
+        (MachineKind::Kernel, Provenance::Timed) => "timed",
     }
 }
 
-fn column(metric: Metric) -> Column {
-    Column { unit: metric.unit(), provenance: provenance(metric) }
+fn column(metric: Metric, machine: MachineKind) -> Column {
+    Column { unit: metric.unit(), provenance: provenance(metric, machine) }
 }
 
 fn row<'a>(case: &'a CaseSummary, metrics: &[Metric]) -> Row<'a> {
@@ -224,12 +225,12 @@ fn between(interval: Option<(f64, f64)>, absent: &str) -> String {
     interval.map_or_else(|| absent.to_owned(), |(low, high)| format!("{} to {}", figure_of(low), figure_of(high)))
 }
 
-fn effect_row(effect: &Effect) -> EffectRow<'_> {
+fn effect_row(effect: &Effect, machine: MachineKind) -> EffectRow<'_> {
     EffectRow {
         workload: &effect.workload,
         programs: effect.programs,
         metric: effect.metric.unit(),
-        provenance: provenance(effect.metric),
+        provenance: provenance(effect.metric, machine),
         baseline_name: effect.baseline,
         candidate_name: effect.candidate,
         baseline: figure_of(effect.baseline_median),
@@ -427,17 +428,4 @@ mod tests {
             assert_eq!(figure_of(value), expected);
         }
     }
-}
-#[cfg(test)]
-#[test]
-fn look() {
-    let run = crate::report::chart::fixture::run(10);
-    let s = crate::report::chart::fixture::summary(&run);
-    let d = chart::draw(&s).unwrap();
-    for d in &d {
-        std::fs::write(format!("/tmp/charts-look/{}.png", d.stem), &d.png).unwrap();
-        std::fs::write(format!("/tmp/charts-look/{}.svg", d.stem), &d.svg).unwrap();
-    }
-    std::fs::write("/tmp/charts-look/report.html", html(&s, &d, "pack off costs more\n  line two <x>\n").unwrap())
-        .unwrap();
 }

@@ -115,8 +115,11 @@ impl Picture for Percentile {
         let scale = Scale::fitting(&values);
         let most = self.curves.iter().map(|curve| nines(curve.windows.len())).fold(0.0, f64::max);
         let axes = (Axis::nines(most), scale.axis(&values));
-        let plane =
-            frame::plane(root, axes, ("percentile of windows (log scale of nines)", &value_title(self.metric, scale)))?;
+        let plane = frame::plane(
+            root,
+            axes,
+            ("percentile of windows (log scale of nines)", &value_title(self.metric, self.frame.simulated, scale)),
+        )?;
         let mut labels = Vec::new();
         for curve in &self.curves {
             let place = |(nines, value)| plane.backend_coord(&(nines, scale.place(value)));

@@ -84,8 +84,9 @@ fn notes(points: &[Point]) -> Vec<String> {
 }
 
 /// Axis title: the unit with its denominator, where the figure comes from, and whether the axis is logarithmic.
-pub fn value_title(metric: Metric, scale: Scale) -> String {
+pub fn value_title(metric: Metric, simulated: bool, scale: Scale) -> String {
     let provenance = match metric.provenance() {
+        _ if simulated => "simulated",
         Provenance::Measured => "measured",
         Provenance::Timed => "timed",
     };
@@ -106,8 +107,11 @@ impl Picture for Scaling {
         numbers.sort_unstable();
         numbers.dedup();
         let axes = (Axis::programs(&numbers), scale.axis(&values));
-        let plane =
-            frame::plane(root, axes, ("programs loaded and run (log scale)", &value_title(self.metric, scale)))?;
+        let plane = frame::plane(
+            root,
+            axes,
+            ("programs loaded and run (log scale)", &value_title(self.metric, self.frame.simulated, scale)),
+        )?;
         let pixel = |point: &Point, value: f64| {
             let (x, y) = plane.backend_coord(&(f64::from(point.programs.max(1)).log2(), scale.place(value)));
             (x + aside(point.pack), y)
@@ -196,7 +200,7 @@ mod tests {
         let chart = Scaling::of(&summary, "chain", Metric::Cycles).expect("cycles");
         let svg = canvas::svg(&chart).expect("svg");
         for words in
-            ["cycles/exec (measured)", "n = 10 trials a point", "95 % interval", "pack off", ">\n2048\n<", ">\n64\n<"]
+            ["cycles/exec (simulated)", "n = 10 trials a point", "95 % interval", "pack off", ">\n2048\n<", ">\n64\n<"]
         {
             assert!(svg.contains(words), "{words}");
         }
@@ -215,6 +219,13 @@ mod tests {
         let run = fixture::run(1);
         let chart = Scaling::of(&fixture::summary(&run), "chain", Metric::Cycles).expect("cycles");
         assert!(chart.caption().contains("too few trials for a 95 % interval"), "{}", chart.caption());
+    }
+
+    #[test]
+    fn the_axis_says_where_its_figures_come_from() {
+        assert_eq!(value_title(Metric::WallNs, false, Scale::Linear), "ns/exec (timed)");
+        assert_eq!(value_title(Metric::Cycles, false, Scale::Log), "cycles/exec (measured, log scale)");
+        assert_eq!(value_title(Metric::Cycles, true, Scale::Linear), "cycles/exec (simulated)");
     }
 
     #[test]
