@@ -43,7 +43,7 @@ impl Spread {
     }
 
     /// The next step: a filler after every landing, then a measured program.
-    pub fn next(&mut self) -> Step {
+    pub fn next_step(&mut self) -> Step {
         match self.filler.take() {
             Some(chunks) => Step::Filler { chunks },
             None => Step::Measured,
@@ -254,7 +254,7 @@ mod tests {
         let (mut kept, mut loads, mut foreign, mut churn) = (Vec::new(), 0, Vec::new(), churn.iter().cycle());
         while kept.len() < programs {
             loads += 1;
-            match plan.next() {
+            match plan.next_step() {
                 Step::Filler { chunks } => drop(allocator.load(chunks)),
                 Step::Measured => {
                     let image = allocator.program(len);

@@ -3,12 +3,13 @@
 
 use askama::Template;
 
-use super::chart::{self, Drawing};
+use super::chart::Drawing;
 use super::summary::{CaseSummary, Spread, Summary};
+use super::{units, wording};
 use crate::compare::{Effect, Verdict};
 use crate::host::Facts;
 use crate::runfile::manifest::MachineKind;
-use crate::samples::{Metric, Provenance};
+use crate::samples::Metric;
 
 /// Why the report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +104,7 @@ struct PlacementRow<'a> {
 pub fn html(summary: &Summary, drawings: &[Drawing], mail: &str) -> Result<String, HtmlError> {
     let manifest = &summary.run.manifest;
     let simulated = manifest.machine == MachineKind::Sim;
-    let cost = chart::primary(summary);
+    let cost = summary.primary();
     let page = Page {
         title: title(summary),
         subtitle: subtitle(summary),
@@ -116,7 +117,7 @@ pub fn html(summary: &Summary, drawings: &[Drawing], mail: &str) -> Result<Strin
         charts: drawings,
         read_from: if simulated { "from the simulated machine" } else { "from the kernel (bpf_prog_info.jited_ksyms)" },
         placements: summary.cases.iter().map(|case| placement(summary, case)).collect(),
-        unmeasured: manifest.refused.iter().map(ToString::to_string).collect(),
+        unmeasured: wording::not_measured(summary),
         caveats: summary.caveats.iter().map(ToString::to_string).collect(),
         command: manifest.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
         origin: origin(summary),
@@ -151,25 +152,25 @@ fn questions<'a>(summary: &Summary<'a>) -> Vec<Question<'a>> {
 
 fn claim(effect: &Effect) -> Claim {
     let figure = match effect.ratio {
-        Some(ratio) => format!("{ratio:.2}x"),
+        Some(ratio) => format!("{}x", units::ratio(ratio)),
         None => "no ratio".to_owned(),
     };
     let interval = match effect.interval {
-        Some((low, high)) => format!("95 % interval {low:.2} to {high:.2}"),
+        Some((low, high)) => format!("95 % interval {} to {}", units::ratio(low), units::ratio(high)),
         None => "no interval".to_owned(),
     };
     let sentence = format!(
         "{} {} {}, {} {}; {interval}; n = {} + {}. Verdict: {}.",
         effect.candidate,
-        figure_of(effect.candidate_median),
-        effect.metric.unit(),
+        units::figure(effect.candidate_median),
+        units::label(effect.metric),
         effect.baseline,
-        figure_of(effect.baseline_median),
+        units::figure(effect.baseline_median),
         effect.candidate_trials,
         effect.baseline_trials,
         effect.verdict,
     );
-    let subject = format!("{}, {} programs, {}", effect.workload, effect.programs, effect.metric.unit());
+    let subject = format!("{}, {} programs, {}", effect.workload, effect.programs, units::label(effect.metric));
     Claim { subject, figure, sentence, class: class(&effect.verdict) }
 }
 
@@ -181,16 +182,8 @@ fn class(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn provenance(metric: Metric, machine: MachineKind) -> &'static str {
-    match (machine, metric.provenance()) {
-        (MachineKind::Sim, _) => "simulated",
-        (MachineKind::Kernel, Provenance::Measured) => "measured",
-        (MachineKind::Kernel, Provenance::Timed) => "timed",
-    }
-}
-
 fn column(metric: Metric, machine: MachineKind) -> Column {
-    Column { unit: metric.unit(), provenance: provenance(metric, machine) }
+    Column { unit: units::label(metric), provenance: units::provenance(metric, machine) }
 }
 
 fn row<'a>(case: &'a CaseSummary, metrics: &[Metric]) -> Row<'a> {
@@ -212,40 +205,37 @@ fn pages(case: &CaseSummary) -> String {
 }
 
 fn cell(spread: &Spread) -> Cell {
-    let figures = [spread.p50, spread.p90, spread.p99].map(figure_of);
+    let figures = [spread.p50, spread.p90, spread.p99].map(units::figure);
     Cell {
-        median: figure_of(spread.median),
-        interval: between(spread.interval, "no interval"),
+        median: units::figure(spread.median),
+        interval: between(spread.interval, units::figure),
         percentiles: figures.join(" / "),
         n: spread.trials,
     }
 }
 
-fn between(interval: Option<(f64, f64)>, absent: &str) -> String {
-    interval.map_or_else(|| absent.to_owned(), |(low, high)| format!("{} to {}", figure_of(low), figure_of(high)))
+/// An interval in words, for a table whose numbers stand one under the other.
+fn between(interval: Option<(f64, f64)>, format: fn(f64) -> String) -> String {
+    interval.map_or_else(|| units::ABSENT.to_owned(), |(low, high)| format!("{} to {}", format(low), format(high)))
 }
 
 fn effect_row(effect: &Effect, machine: MachineKind) -> EffectRow<'_> {
     EffectRow {
         workload: &effect.workload,
         programs: effect.programs,
-        metric: effect.metric.unit(),
-        provenance: provenance(effect.metric, machine),
+        metric: units::label(effect.metric),
+        provenance: units::provenance(effect.metric, machine),
         baseline_name: effect.baseline,
         candidate_name: effect.candidate,
-        baseline: figure_of(effect.baseline_median),
-        candidate: figure_of(effect.candidate_median),
-        ratio: effect.ratio.map_or_else(|| "none: baseline is not above 0".to_owned(), figure_of),
-        interval: between(effect.interval, "-"),
-        p: effect.p.map_or_else(|| "-".to_owned(), probability),
+        baseline: units::figure(effect.baseline_median),
+        candidate: units::figure(effect.candidate_median),
+        ratio: effect.ratio.map_or_else(|| "none: baseline is not above 0".to_owned(), units::ratio),
+        interval: between(effect.interval, units::ratio),
+        p: units::or_absent(effect.p, units::p_value),
         n: format!("{} + {}", effect.baseline_trials, effect.candidate_trials),
         verdict: effect.verdict.to_string(),
         class: class(&effect.verdict),
     }
-}
-
-fn probability(p: f64) -> String {
-    if p < 0.001 { "< 0.001".to_owned() } else { format!("{p:.3}") }
 }
 
 fn placement<'a>(summary: &Summary, case: &'a CaseSummary) -> PlacementRow<'a> {
@@ -333,24 +323,15 @@ fn host(facts: &Facts) -> Vec<(String, String)> {
     known.chain(mitigations).chain(sysctls).chain(memory).chain(pmus).collect()
 }
 
-/// Four significant digits, or every digit before the point.
-fn figure_of(value: f64) -> String {
-    if !value.is_finite() {
-        return "-".to_owned();
-    }
-    let digits = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 6) };
-    format!("{value:.*}", digits as usize)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::caveat::Caveat;
-    use crate::report::chart::fixture;
+    use crate::report::chart::{self, fixture};
 
     fn page(trials: u32) -> String {
         let run = fixture::run(trials);
-        let summary = fixture::summary(&run);
+        let summary = Summary::of(&run);
         let drawings = chart::draw(&summary).expect("charts");
         html(&summary, &drawings, "pack off <b>costs</b> more\n").expect("html")
     }
@@ -360,8 +341,8 @@ mod tests {
         let page = page(10);
         for words in [
             "chain, 2048 programs, cycles/exec",
-            "<strong class=\"higher\">2.90x</strong>",
-            "95 % interval 2.81 to 2.98; n = 10 + 10. Verdict: higher.",
+            "<strong class=\"higher\">2.888x</strong>",
+            "95 % interval 2.843 to 2.952; n = 10 + 10. Verdict: higher.",
             "SIMULATED",
             "itlbench run chain --out &#39;my reports&#39;",
             "L1-icache-load-misses (type 3 config 0x10001): ENOENT: this CPU has no such event",
@@ -390,7 +371,7 @@ mod tests {
         for trial in &mut run.trials {
             trial.case.workload = evil.into();
         }
-        let mut summary = fixture::summary(&run);
+        let mut summary = Summary::of(&run);
         summary.caveats.push(Caveat::NoHardwareCounters { reason: evil.into() });
         let drawings = chart::draw(&summary).expect("charts");
         assert_eq!(drawings.len(), 4);
@@ -419,13 +400,6 @@ mod tests {
             [("--seed=4", "--seed=4"), ("a b", "'a b'"), ("", "''"), ("it's", r"'it'\''s'"), ("$x", "'$x'")]
         {
             assert_eq!(quoted(word), expected);
-        }
-    }
-
-    #[test]
-    fn figures_keep_four_digits() {
-        for (value, expected) in [(0.0, "0"), (112.63, "112.6"), (12345.6, "12346"), (0.5, "0.5000"), (f64::NAN, "-")] {
-            assert_eq!(figure_of(value), expected);
         }
     }
 }

@@ -46,7 +46,7 @@ struct Block {
 
 impl Block {
     fn render(&self) -> String {
-        let title = (!self.title.is_empty()).then(|| format!("{}:\n", self.title)).unwrap_or_default();
+        let title = if self.title.is_empty() { String::new() } else { format!("{}:\n", self.title) };
         self.lines.iter().fold(title, |text, line| text + &plain(line) + "\n")
     }
 }

@@ -312,7 +312,7 @@ fn lies_are_refused_with_the_line_and_the_reason() {
         (swap(1, "0xffff", "ffff"), "line 2: `ffffffffffffefff` is not a hexadecimal address"),
         (swap(1, "\"case\":0", "\"case\":1"), "line 3: the trial does not follow its own placement"),
         (swap(4, "\"record\":\"trial\"", "\"record\":\"trail\""), "line 5: unknown record `trail`"),
-        (swap(4, "{", ""), "line 5: the line is broken"),
+        (swap(4, "{", ""), "line 5: invalid type: string \"record\""),
         (swap(4, ",", ",,"), "line 5: the line is broken"),
         (swap(0, "[\"addr\",\"len\"]", "[\"len\",\"addr\"]"), "line 1: the columns are not those of schema 1"),
         (with(&|lines| lines.insert(3, String::new())), "line 4: the line is broken"),

@@ -64,7 +64,7 @@ impl KernelMachine {
         let mut machine = Self {
             pinned,
             stop,
-            settle: Settle::new(),
+            settle: Settle::watching(),
             kits: BTreeMap::new(),
             packs: true,
             most_sockets: raise_descriptor_limit(),

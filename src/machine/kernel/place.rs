@@ -127,7 +127,7 @@ impl Load<'_> {
         let mut plan = Spread::new(self.case.stride, self.case.offset);
         let mut rest = order.iter().peekable();
         while let Some(&&position) = rest.peek() {
-            match plan.next() {
+            match plan.next_step() {
                 Step::Filler { chunks } => self.filler(chunks)?,
                 Step::Measured => {
                     let (program, image) = self.load(position)?;

@@ -35,7 +35,7 @@ pub struct Settle {
 
 impl Settle {
     /// Loads the peek program; where that is refused (lockdown=confidentiality) waiting is blind.
-    pub fn new() -> Self {
+    pub fn watching() -> Self {
         let peek = ObjectBuilder::default().open_memory(OBJECT).and_then(|open| open.load()).ok();
         Self { peek, own: Vec::new(), behind: Vec::new(), retired: Vec::new() }
     }

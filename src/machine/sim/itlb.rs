@@ -43,9 +43,9 @@ pub struct Itlb {
 }
 
 impl Itlb {
-    /// 16 entries in 4 ways, 64 entries in 8 ways; empty.
+    /// 16 entries in 4 ways, 128 entries in 8 ways; empty.
     pub fn new() -> Self {
-        Self { l1: Level::new(16), l2: Level::new(64) }
+        Self { l1: Level::new(16), l2: Level::new(128) }
     }
 
     /// Looks `page` up, a 4 KiB page number.
@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn each_level_holds_what_it_says_and_lru_loses_everything_beyond() {
-        let first = 0xf_ffff_ffc0_0013;
-        for (pages, expected) in [(16, (0, 0)), (32, (0, 32)), (64, (0, 64)), (128, (128, 0))] {
+        let first = 0xf_ffff_ffc0_0000;
+        for (pages, expected) in [(16, (0, 0)), (32, (0, 32)), (128, (0, 128)), (256, (256, 0))] {
             assert_eq!(steady(first..first + pages), expected, "{pages} pages");
         }
     }

@@ -74,10 +74,10 @@ impl Packs {
         if let Some(behind) = free.remove(&(first + len)) {
             len += behind;
         }
-        if let Some((&before, &before_len)) = free.range(..first).next_back() {
-            if before + before_len == first {
-                (first, len) = (before, len + before_len);
-            }
+        if let Some((&before, &before_len)) = free.range(..first).next_back()
+            && before + before_len == first
+        {
+            (first, len) = (before, len + before_len);
         }
         free.insert(first, len);
         if len == PACK_CHUNKS {

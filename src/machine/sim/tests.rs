@@ -42,7 +42,7 @@ fn spread_programs_miss_more_at_2048_and_not_at_8() {
     let mut misses = |programs, pack| window(&mut machine, &case(programs, pack), Target::Programs, 620).0.counts[2];
     let (on, off) = (misses(2048, PackMode::On), misses(2048, PackMode::Off));
     assert!(off > 20_000, "every one of 20460 executions misses: {off}");
-    assert!(on < 400, "64 pages fit the L2 iTLB, interrupts aside: {on}");
+    assert!(on < 400, "96 pages fit the L2 iTLB, interrupts aside: {on}");
     let (on, off) = (misses(8, PackMode::On), misses(8, PackMode::Off));
     assert!(on < 20 && off < 20, "{on} {off}");
 }
@@ -53,7 +53,7 @@ fn the_counted_cycles_are_the_wall_time_at_2500_megahertz() {
     let (reading, wall_ns) = window(&mut machine, &case(64, PackMode::On), Target::Programs, 300);
     assert!((reading.counts[0] * 2).abs_diff(wall_ns * 5) <= 5);
     assert_eq!(reading.enabled_ns, wall_ns + 60);
-    assert_eq!(reading.counts[1], 300 * 120 + 300 * 33 * 16);
+    assert_eq!(reading.counts[1], 300 * 120 + 300 * 33 * 32);
 }
 
 #[test]

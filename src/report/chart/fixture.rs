@@ -3,20 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::caveat::Caveat;
-use crate::compare::{Effect, Verdict};
 use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
 use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image};
-use crate::report::Summary;
-use crate::report::summary::{CaseSummary, Spread};
 use crate::runfile::manifest::MachineKind;
 use crate::runfile::{Manifest, Run};
-use crate::samples::Metric;
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Case, PackMode, Spec};
-
-/// Metrics the fixture has.
-const METRICS: [Metric; 3] = [Metric::WallNs, Metric::Cycles, Metric::ItlbMissesPer1000];
 
 fn event(role: Role, name: &str, pmu_type: u32, config: u64) -> Event {
     Event { role, name: name.to_owned(), code: EventCode { pmu_type, config } }
@@ -79,7 +72,7 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         placed: true,
         load: LoadCost { programs: case.programs, ..LoadCost::default() },
         check: Check { executed: case.programs, fewest: 33, most: 34, executions_per_run: case.programs },
-        baseline: Vec::new(),
+        baseline: vec![nothing()],
         samples,
         unload_ns: 0,
         caveats: Vec::new(),
@@ -112,69 +105,8 @@ fn sample(case: &Case, shift: f64, random: &mut oorandom::Rand64) -> Sample {
     }
 }
 
-/// `run` boiled down.
-pub(crate) fn summary(run: &Run) -> Summary<'_> {
-    let spec = &run.manifest.workloads[0];
-    let arms = |&programs: &u32| [PackMode::On, PackMode::Off].map(|pack| spec.case(programs, pack));
-    let cases: Vec<CaseSummary> = spec.programs.iter().flat_map(arms).map(|case| case_summary(run, case)).collect();
-    let effects = cases.chunks(2).flat_map(|pair| METRICS.map(|metric| effect(&pair[0], &pair[1], metric))).collect();
-    Summary { run, metrics: METRICS.to_vec(), cases, effects, caveats: run.manifest.caveats.clone() }
-}
-
-fn case_summary(run: &Run, case: Case) -> CaseSummary {
-    let trials: Vec<&Trial> = run.trials.iter().filter(|trial| trial.case == case).collect();
-    let footprint = trials[0].footprint.clone();
-    CaseSummary {
-        case,
-        trials: trials.len(),
-        trials_left_out: 0,
-        windows_discarded: 0,
-        pages: (footprint.pages_4k, footprint.pages_4k),
-        footprint,
-        share_in_programs_percent: Some(93.4),
-        metrics: METRICS.into_iter().map(|metric| (metric, spread(run, &trials, metric))).collect(),
-    }
-}
-
-fn spread(run: &Run, trials: &[&Trial], metric: Metric) -> Spread {
-    let sorted = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values
-    };
-    let values = |trial: &&Trial| super::window_values(trial, &run.manifest.groups, metric);
-    let trial_medians: Vec<f64> = trials.iter().map(|trial| sorted(values(trial))[20]).collect();
-    let medians = sorted(trial_medians.clone());
-    let windows = sorted(trials.iter().flat_map(values).collect());
-    let at = |share: f64| windows[(windows.len() as f64 * share) as usize];
-    let n = medians.len();
-    Spread {
-        trials: n,
-        windows: windows.len(),
-        median: medians[n / 2],
-        interval: (n >= 6).then(|| (medians[1], medians[n - 2])),
-        p50: at(0.5),
-        p90: at(0.9),
-        p99: at(0.99),
-        trial_medians,
-    }
-}
-
-fn effect(on: &CaseSummary, off: &CaseSummary, metric: Metric) -> Effect {
-    let (baseline, candidate) = (&on.metrics[&metric], &off.metrics[&metric]);
-    let ratio = candidate.median / baseline.median;
-    Effect {
-        workload: on.case.workload.clone(),
-        programs: on.case.programs,
-        metric,
-        baseline: "pack on",
-        candidate: "pack off",
-        baseline_median: baseline.median,
-        candidate_median: candidate.median,
-        ratio: Some(ratio),
-        interval: baseline.interval.map(|_| (ratio * 0.97, ratio * 1.03)),
-        p: Some(0.000_01),
-        baseline_trials: baseline.trials,
-        candidate_trials: candidate.trials,
-        verdict: if baseline.interval.is_none() { Verdict::NotEnough } else { Verdict::Higher },
-    }
+/// An empty-program window that cost nothing: net figures are the gross ones.
+fn nothing() -> Sample {
+    let readings = vec![Reading { counts: vec![0, 0], enabled_ns: 1, running_ns: 1 }];
+    Sample { runs: 100, executions: 0, wall_ns: 0, readings, discarded: None }
 }

@@ -51,7 +51,7 @@ pub struct Frame {
     pub arms: Vec<PackMode>,
     /// Last line: host and tool.
     pub source: String,
-    pub simulated: bool,
+    pub machine: MachineKind,
 }
 
 impl Frame {
@@ -66,7 +66,7 @@ impl Frame {
         let guest = host.hypervisor.as_ref().filter(|_| !simulated).map(|name| format!("virtual machine ({name})"));
         let tool = format!("itlbench {}, seed {}", manifest.tool_version, manifest.seed);
         let parts: Vec<String> = place.into_iter().chain(guest).chain([tool]).collect();
-        Self { title, notes, arms, source: clipped(&parts.join(", "), 120), simulated }
+        Self { title, notes, arms, source: clipped(&parts.join(", "), 120), machine: manifest.machine }
     }
 
     /// Paints the words; the plane belongs between [`HEAD`] and [`FOOT`].
@@ -81,7 +81,7 @@ impl Frame {
         }
         let (_, height) = root.dim_in_pixel();
         root.draw_text(&self.source, &plain(16, &MUTED), (LEFT, height as i32 - 30))?;
-        if self.simulated { stamp(root) } else { Ok(()) }
+        if self.machine == MachineKind::Sim { stamp(root) } else { Ok(()) }
     }
 }
 

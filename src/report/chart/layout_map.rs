@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn both_arms_are_drawn_at_the_largest_number_of_programs() {
         let run = fixture::run(2);
-        let chart = LayoutMap::of(&fixture::summary(&run), "chain").expect("placed trials");
+        let chart = LayoutMap::of(&Summary::of(&run), "chain").expect("placed trials");
         let svg = canvas::svg(&chart).expect("svg");
         assert!(svg.contains("pack on: 2048 programs on 64 pages"));
         assert!(svg.contains("pack off: 2048 programs on 2048 pages"));

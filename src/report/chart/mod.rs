@@ -17,9 +17,7 @@ use scaling::Scaling;
 
 use super::Summary;
 use super::summary::CaseSummary;
-use crate::counters::Group;
-use crate::samples::Metric;
-use crate::trial::Trial;
+use crate::samples::{Metric, series};
 
 /// One chart, in both forms.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,14 +67,9 @@ pub fn draw(summary: &Summary) -> Result<Vec<Drawing>, ChartError> {
     Ok(drawings)
 }
 
-/// The metric that stands for cost: core cycles, or wall time where no PMU is to be had.
-pub fn primary(summary: &Summary) -> Metric {
-    if summary.metrics.contains(&Metric::Cycles) { Metric::Cycles } else { Metric::WallNs }
-}
-
 fn of_workload(summary: &Summary, workload: &str) -> Result<Vec<Drawing>, ChartError> {
     let mut out = Vec::new();
-    let cost = primary(summary);
+    let cost = summary.primary();
     for metric in [cost, Metric::ItlbMissesPer1000] {
         if let Some(chart) = Scaling::of(summary, workload, metric) {
             let stem = format!("scaling-{}-{}", word(metric), slug(workload));
@@ -105,30 +98,8 @@ fn curves(summary: &Summary, workload: &str, metric: Metric) -> Vec<Curve> {
 fn curve(summary: &Summary, case: &CaseSummary, metric: Metric) -> Curve {
     let counted = summary.run.trials.iter().filter(|trial| trial.case == case.case && trial.placed);
     let per_trial: Vec<Vec<f64>> =
-        counted.map(|trial| window_values(trial, &summary.run.manifest.groups, metric)).collect();
-    Curve {
-        programs: case.case.programs,
-        pack: case.case.pack,
-        trials: per_trial.iter().filter(|windows| !windows.is_empty()).count(),
-        windows: per_trial.concat(),
-    }
-}
-
-/// The figure of every window of `trial` that counts, the baseline not subtracted.
-fn window_values(trial: &Trial, groups: &[Group], metric: Metric) -> Vec<f64> {
-    let place = |role| {
-        let of_group = |(g, group): (usize, &Group)| {
-            group.events.iter().position(|event| event.role == role).map(|event| (g, event))
-        };
-        groups.iter().enumerate().find_map(of_group)
-    };
-    let count = |sample: &crate::trial::Sample| match metric.role() {
-        None => Some(sample.wall_ns),
-        Some(role) => place(role).and_then(|(g, event)| sample.readings.get(g)?.counts.get(event).copied()),
-    };
-    let kept = trial.kept().filter(|sample| sample.executions > 0);
-    kept.filter_map(|sample| Some(count(sample)? as f64 * f64::from(metric.executions()) / sample.executions as f64))
-        .collect()
+        counted.filter_map(|trial| series::per_execution(trial, &summary.run.manifest.groups, metric)).collect();
+    Curve { programs: case.case.programs, pack: case.case.pack, trials: per_trial.len(), windows: per_trial.concat() }
 }
 
 /// Metric in a file name.
@@ -169,19 +140,19 @@ mod tests {
     #[test]
     fn a_run_gives_each_chart_once_and_the_same_bytes_every_time() {
         let run = fixture::run(8);
-        let first = draw(&fixture::summary(&run)).expect("charts");
+        let first = draw(&Summary::of(&run)).expect("charts");
         let stems: Vec<&str> = first.iter().map(|drawing| drawing.stem.as_str()).collect();
         assert_eq!(stems, ["scaling-cycles-chain", "scaling-itlb-chain", "percentile-cycles-chain", "layout-chain"]);
-        assert!(first == draw(&fixture::summary(&run)).expect("charts again"));
+        assert!(first == draw(&Summary::of(&run)).expect("charts again"));
         let other = fixture::run(9);
-        assert!(first != draw(&fixture::summary(&other)).expect("charts of other data"));
+        assert!(first != draw(&Summary::of(&other)).expect("charts of other data"));
     }
 
     #[test]
     fn pictures_are_well_formed_and_written_as_they_are() {
         let run = fixture::run(8);
         let directory = tempfile::tempdir().expect("directory");
-        for drawing in draw(&fixture::summary(&run)).expect("charts") {
+        for drawing in draw(&Summary::of(&run)).expect("charts") {
             let path = directory.path().join(&drawing.stem).with_extension("png");
             std::fs::write(&path, &drawing.png).expect("write");
             let decoder = png::Decoder::new(std::fs::File::open(&path).expect("open"));
@@ -196,7 +167,7 @@ mod tests {
     fn only_simulated_runs_are_stamped() {
         let mut run = fixture::run(3);
         let stamped = |run: &crate::runfile::Run| {
-            let drawings = draw(&fixture::summary(run)).expect("charts");
+            let drawings = draw(&Summary::of(run)).expect("charts");
             drawings.iter().map(|drawing| drawing.svg.contains("SIMULATED")).collect::<Vec<_>>()
         };
         assert_eq!(stamped(&run), [true; 4]);
@@ -207,7 +178,7 @@ mod tests {
     #[test]
     fn without_a_pmu_the_cost_is_wall_time() {
         let run = fixture::run(3);
-        let mut summary = fixture::summary(&run);
+        let mut summary = Summary::of(&run);
         summary.metrics = vec![Metric::WallNs];
         summary.cases.iter_mut().for_each(|case| case.metrics.retain(|&metric, _| metric == Metric::WallNs));
         let stems: Vec<String> = draw(&summary).expect("charts").into_iter().map(|drawing| drawing.stem).collect();
@@ -230,17 +201,5 @@ mod tests {
         {
             assert_eq!(slug(name), expected);
         }
-    }
-
-    #[test]
-    fn windows_are_figures_per_execution() {
-        let run = fixture::run(1);
-        let (trial, groups) = (&run.trials[0], &run.manifest.groups);
-        let first = &trial.samples[0];
-        let cycles = window_values(trial, groups, Metric::Cycles)[0];
-        assert_eq!(cycles, first.readings[0].counts[0] as f64 / first.executions as f64);
-        let misses = window_values(trial, groups, Metric::ItlbMissesPer1000)[0];
-        assert_eq!(misses, first.readings[0].counts[1] as f64 * 1000.0 / first.executions as f64);
-        assert_eq!(window_values(trial, groups, Metric::Instructions), Vec::<f64>::new());
     }
 }

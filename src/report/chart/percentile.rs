@@ -7,7 +7,7 @@ use super::axis::{Axis, Scale};
 use super::canvas::{Area, Painted, Picture};
 use super::frame::{self, EndLabel, Frame};
 use super::scaling::value_title;
-use crate::report::Summary;
+use crate::report::{Summary, units};
 use crate::samples::Metric;
 use crate::workload::PackMode;
 
@@ -44,7 +44,7 @@ impl Percentile {
         let mut arms: Vec<PackMode> = curves.iter().map(|curve| curve.pack).collect();
         arms.sort_unstable();
         arms.dedup();
-        let title = format!("{workload}: percentiles of {} over windows", metric.unit());
+        let title = format!("{workload}: percentiles of {} over windows", units::label(metric));
         let frame = Frame::new(summary, title, notes(&curves, largest), arms);
         Some(Self { frame, metric, curves, largest })
     }
@@ -118,7 +118,7 @@ impl Picture for Percentile {
         let plane = frame::plane(
             root,
             axes,
-            ("percentile of windows (log scale of nines)", &value_title(self.metric, self.frame.simulated, scale)),
+            ("percentile of windows (log scale of nines)", &value_title(self.metric, self.frame.machine, scale)),
         )?;
         let mut labels = Vec::new();
         for curve in &self.curves {
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn windows_without_a_figure_draw_nothing() {
         let run = fixture::run(2);
-        let summary = fixture::summary(&run);
+        let summary = Summary::of(&run);
         let curve = |windows| Curve { programs: 64, pack: PackMode::On, trials: 1, windows };
         assert!(Percentile::of(&summary, "chain", Metric::Cycles, vec![curve(vec![])]).is_none());
         assert!(Percentile::of(&summary, "chain", Metric::Cycles, vec![curve(vec![f64::NAN])]).is_none());

@@ -7,9 +7,10 @@ use plotters::style::Color;
 use super::axis::{Axis, Scale};
 use super::canvas::{Area, Painted, Picture};
 use super::frame::{self, EndLabel, Frame};
-use crate::report::Summary;
 use crate::report::summary::Spread;
-use crate::samples::{Metric, Provenance};
+use crate::report::{Summary, units};
+use crate::runfile::manifest::MachineKind;
+use crate::samples::Metric;
 use crate::workload::PackMode;
 
 /// Pixels by which the arms stand aside, so that whiskers of both stay readable where they meet.
@@ -44,7 +45,7 @@ impl Scaling {
         points.sort_by_key(|point| (point.pack, point.programs));
         let mut arms: Vec<PackMode> = points.iter().map(|point| point.pack).collect();
         arms.dedup();
-        let title = format!("{workload}: {} by number of programs", metric.unit());
+        let title = format!("{workload}: {} by number of programs", units::label(metric));
         let frame = Frame::new(summary, title, notes(&points), arms);
         (!points.is_empty()).then_some(Self { frame, metric, points })
     }
@@ -84,14 +85,9 @@ fn notes(points: &[Point]) -> Vec<String> {
 }
 
 /// Axis title: the unit with its denominator, where the figure comes from, and whether the axis is logarithmic.
-pub fn value_title(metric: Metric, simulated: bool, scale: Scale) -> String {
-    let provenance = match metric.provenance() {
-        _ if simulated => "simulated",
-        Provenance::Measured => "measured",
-        Provenance::Timed => "timed",
-    };
+pub fn value_title(metric: Metric, machine: MachineKind, scale: Scale) -> String {
     let log = if scale == Scale::Log { ", log scale" } else { "" };
-    format!("{} ({provenance}{log})", metric.unit())
+    format!("{} ({}{log})", units::label(metric), units::provenance(metric, machine))
 }
 
 impl Picture for Scaling {
@@ -110,7 +106,7 @@ impl Picture for Scaling {
         let plane = frame::plane(
             root,
             axes,
-            ("programs loaded and run (log scale)", &value_title(self.metric, self.frame.simulated, scale)),
+            ("programs loaded and run (log scale)", &value_title(self.metric, self.frame.machine, scale)),
         )?;
         let pixel = |point: &Point, value: f64| {
             let (x, y) = plane.backend_coord(&(f64::from(point.programs.max(1)).log2(), scale.place(value)));
@@ -137,17 +133,11 @@ impl Scaling {
         let last = |arm: &PackMode| self.points.iter().rfind(|point| point.pack == *arm);
         let label = |point: &Point| EndLabel {
             y: pixel(point, point.spread.median).1,
-            text: format!("pack {}: {}", point.pack, figure(point.spread.median)),
+            text: format!("pack {}: {}", point.pack, units::figure(point.spread.median)),
             color: frame::color(point.pack),
         };
         self.frame.arms.iter().filter_map(last).map(label).collect()
     }
-}
-
-/// Three significant digits, or every digit before the point.
-fn figure(value: f64) -> String {
-    let digits = if value == 0.0 { 0 } else { (2 - value.abs().log10().floor() as i32).clamp(0, 6) };
-    format!("{value:.*}", digits as usize)
 }
 
 fn aside(pack: PackMode) -> i32 {
@@ -196,7 +186,7 @@ mod tests {
     #[test]
     fn the_chart_names_unit_provenance_n_and_interval() {
         let run = fixture::run(10);
-        let summary = fixture::summary(&run);
+        let summary = Summary::of(&run);
         let chart = Scaling::of(&summary, "chain", Metric::Cycles).expect("cycles");
         let svg = canvas::svg(&chart).expect("svg");
         for words in
@@ -209,7 +199,7 @@ mod tests {
     #[test]
     fn a_metric_nobody_counted_has_no_chart() {
         let run = fixture::run(3);
-        let summary = fixture::summary(&run);
+        let summary = Summary::of(&run);
         assert!(Scaling::of(&summary, "chain", Metric::BranchMissesPer1000).is_none());
         assert!(Scaling::of(&summary, "no such workload", Metric::Cycles).is_none());
     }
@@ -217,22 +207,14 @@ mod tests {
     #[test]
     fn one_trial_says_that_there_is_no_interval() {
         let run = fixture::run(1);
-        let chart = Scaling::of(&fixture::summary(&run), "chain", Metric::Cycles).expect("cycles");
+        let chart = Scaling::of(&Summary::of(&run), "chain", Metric::Cycles).expect("cycles");
         assert!(chart.caption().contains("too few trials for a 95 % interval"), "{}", chart.caption());
     }
 
     #[test]
     fn the_axis_says_where_its_figures_come_from() {
-        assert_eq!(value_title(Metric::WallNs, false, Scale::Linear), "ns/exec (timed)");
-        assert_eq!(value_title(Metric::Cycles, false, Scale::Log), "cycles/exec (measured, log scale)");
-        assert_eq!(value_title(Metric::Cycles, true, Scale::Linear), "cycles/exec (simulated)");
-    }
-
-    #[test]
-    fn figures_keep_three_digits() {
-        for (value, expected) in [(0.0, "0"), (13.456, "13.5"), (1234.5, "1234"), (0.04321, "0.0432"), (-2.5, "-2.50")]
-        {
-            assert_eq!(figure(value), expected);
-        }
+        assert_eq!(value_title(Metric::WallNs, MachineKind::Kernel, Scale::Linear), "wall ns/exec (timed)");
+        assert_eq!(value_title(Metric::Cycles, MachineKind::Kernel, Scale::Log), "cycles/exec (measured, log scale)");
+        assert_eq!(value_title(Metric::Cycles, MachineKind::Sim, Scale::Linear), "cycles/exec (simulated)");
     }
 }
