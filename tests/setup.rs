@@ -1,6 +1,7 @@
 //! `scripts/deps.sh` on boxes that lack something. Each box is a directory of small programs that is the whole PATH:
 //! the package manager only notes its arguments, and "installs" by making the box's probes succeed. And `scripts/run.sh`,
 //! which decides what is done as root, with a tool that only says how it was called.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -74,7 +75,7 @@ impl Host {
         self
     }
 
-    fn as_user(self) -> Self {
+    fn for_user(self) -> Self {
         self.program("id", "echo 1000");
         self
     }
@@ -195,7 +196,7 @@ fn only_what_is_missing_is_installed() {
 
 #[test]
 fn sudo_is_used_by_users_and_never_by_root() {
-    let user = Host::complete().without(&["clang"]).with_manager("dnf", &["clang"]).with_sudo().as_user().deps(&[]);
+    let user = Host::complete().without(&["clang"]).with_manager("dnf", &["clang"]).with_sudo().for_user().deps(&[]);
     assert_eq!(user.calls, ["sudo", "dnf install -y clang"]);
     assert!(user.said.contains("deps: running: sudo dnf install -y clang\n"), "{}", user.said);
 
@@ -205,7 +206,7 @@ fn sudo_is_used_by_users_and_never_by_root() {
 
 #[test]
 fn a_user_without_sudo_is_told_the_command() {
-    let answer = Host::complete().without(&["zlib"]).with_manager("dnf", &["zlib"]).as_user().deps(&[]);
+    let answer = Host::complete().without(&["zlib"]).with_manager("dnf", &["zlib"]).for_user().deps(&[]);
     assert_eq!(answer.code, 1);
     assert_eq!(answer.said, "deps: not root and no sudo; run as root: dnf install -y zlib-devel\n");
     assert!(answer.calls.is_empty(), "{:?}", answer.calls);
@@ -287,7 +288,7 @@ fn root_runs_the_tool_directly() {
 
 #[test]
 fn a_report_made_as_root_is_handed_to_the_user() {
-    let host = Host::complete().with_tool(0).with_sudo().as_user();
+    let host = Host::complete().with_tool(0).with_sudo().for_user();
     let answer = host.run(&["chain"]);
     let reports = host.dir.path().join("reports").display().to_string();
     assert_eq!(answer.code, 0);
@@ -309,14 +310,14 @@ fn a_report_made_as_root_is_handed_to_the_user() {
 
 #[test]
 fn the_exit_code_of_an_interrupted_run_survives_sudo() {
-    let answer = Host::complete().with_tool(130).with_sudo().as_user().run(&[]);
+    let answer = Host::complete().with_tool(130).with_sudo().for_user().run(&[]);
     assert_eq!(answer.code, 130);
 }
 
 #[test]
 fn the_simulated_machine_asks_for_no_root() {
     for args in [["--machine", "sim"].as_slice(), &["--machine=sim"]] {
-        let answer = Host::complete().with_tool(0).as_user().run(args);
+        let answer = Host::complete().with_tool(0).for_user().run(args);
         assert_eq!(answer.code, 0, "{}", answer.said);
         assert_eq!(answer.calls, [format!("tool run {}", args.join(" "))]);
     }
@@ -324,7 +325,7 @@ fn the_simulated_machine_asks_for_no_root() {
 
 #[test]
 fn a_user_without_sudo_is_told_how_to_run() {
-    let answer = Host::complete().with_tool(0).as_user().run(&["chain"]);
+    let answer = Host::complete().with_tool(0).for_user().run(&["chain"]);
     assert_eq!(answer.code, 3);
     assert!(answer.said.starts_with("run: not root and no sudo; as root, run: "), "{}", answer.said);
     assert!(answer.calls.is_empty(), "{:?}", answer.calls);

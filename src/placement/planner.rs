@@ -119,13 +119,6 @@ impl Dense {
         Self { programs, last: None, kept: 0, run: 0, run_chunks: 0, spare_loads: 4 * programs + 4096 }
     }
 
-    /// Chunks to fill so that the next program begins a page, given the plug that landed last.
-    pub fn align_after(image: &Image) -> Option<u32> {
-        let end = pack::chunk_base(image.addr).0 + u64::from(pack::chunks(image.len)) * CHUNK_BYTES;
-        let gap = (end.next_multiple_of(PAGE_BYTES) - end) / CHUNK_BYTES;
-        (gap > 0).then_some(gap as u32)
-    }
-
     /// Tells where a measured program landed. Once the spare loads are used up every landing is kept.
     pub fn landed(&mut self, image: &Image) -> DenseLanding {
         let contiguous = self.last.is_none_or(|last| is_next(&last, image));
@@ -156,7 +149,8 @@ impl Dense {
     }
 }
 
-/// Plugs holes with programs of the measured size until loads land one behind the other.
+/// Plugs holes with programs of the measured size until loads land one behind the other and the last ends a page. A filler would
+/// not do for that: first-fit would put a small one into an earlier hole.
 #[derive(Debug, Default)]
 pub struct Plugging {
     last: Option<Image>,
@@ -166,6 +160,8 @@ pub struct Plugging {
 
 /// Contiguous loads that show that first-fit has left the holes behind.
 const ENOUGH_IN_A_ROW: u32 = CHUNKS_PER_PAGE;
+/// Contiguous loads within which one ends a page, unless the programs' size rules it out.
+const MOST_IN_A_ROW: u32 = 2 * CHUNKS_PER_PAGE;
 /// A hole-ridden host is not plugged beyond this many loads; verification decides then.
 const MOST_PLUGS: u32 = 16_384;
 
@@ -176,8 +172,14 @@ impl Plugging {
         self.in_a_row = if contiguous { self.in_a_row + 1 } else { 0 };
         self.last = Some(*image);
         self.loaded += 1;
-        self.in_a_row < ENOUGH_IN_A_ROW && self.loaded < MOST_PLUGS
+        let done = self.in_a_row >= ENOUGH_IN_A_ROW && (ends_page(image) || self.in_a_row >= MOST_IN_A_ROW);
+        !done && self.loaded < MOST_PLUGS
     }
+}
+
+/// Whether the chunk behind `image` begins a page.
+fn ends_page(image: &Image) -> bool {
+    (pack::chunk_base(image.addr).0 + u64::from(pack::chunks(image.len)) * CHUNK_BYTES).is_multiple_of(PAGE_BYTES)
 }
 
 /// Whether `image` takes the chunks right behind `last`.
@@ -338,10 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn dense_programs_begin_a_page() {
+    fn dense_programs_begin_a_page_even_where_small_holes_are_left() {
         let mut allocator = FirstFit::new();
-        let plug = allocator.program(121);
-        allocator.load(Dense::align_after(&plug).expect("a gap"));
+        let small = allocator.load(2);
+        allocator.load(7);
+        allocator.free(small, 2);
+        let mut plugging = Plugging::default();
+        while plugging.landed(&allocator.program(121)) {}
         assert_eq!(crate::placement::Footprint::of(&dense(&mut allocator, 121, 64)).pages_4k, 3);
     }
 
@@ -364,7 +369,7 @@ mod tests {
         while plugging.landed(&allocator.program(121)) {
             loads += 1;
         }
-        assert_eq!(loads, 50 + 1 + 64);
+        assert!((50 + 1 + 64..=50 + 1 + 128).contains(&loads), "{loads}");
     }
 
     proptest! {

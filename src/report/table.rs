@@ -42,7 +42,7 @@ fn title(summary: &Summary<'_>) -> String {
 }
 
 fn placement(summary: &Summary<'_>) -> Vec<String> {
-    let header = ["4K pages", "ideal", "2M regions", "own pages %", "in programs %", "trials", "left out", "discarded"];
+    let header = ["4K pages", "ideal", "2M regions", "own %", "busy %", "trials", "left out", "cut"];
     let row = |case: &CaseSummary| {
         let print = &case.footprint;
         let mut row = point(case);
@@ -59,8 +59,10 @@ fn placement(summary: &Summary<'_>) -> Vec<String> {
         row
     };
     let heading = match summary.run.manifest.machine {
-        MachineKind::Kernel => "Placement, read back from the kernel:",
-        MachineKind::Sim => "Placement, simulated:",
+        MachineKind::Kernel => {
+            "Placement, read back from the kernel (own: alone on their pages; busy: time in programs):"
+        }
+        MachineKind::Sim => "Placement, simulated (own: alone on their pages; busy: time in programs):",
     };
     section(heading, &header, summary.cases.iter().map(row).collect())
 }
