@@ -1,0 +1,228 @@
+//! The bpf tier: real programs in the running kernel. Needs root; elsewhere it prints SKIP and why, unless REQUIRE_TIER=bpf.
+#![cfg(feature = "kernel")]
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use itlbench::machine::kernel::KernelMachine;
+use itlbench::machine::{Machine, Target};
+use itlbench::placement::Footprint;
+use itlbench::runfile::Run;
+use itlbench::trial::Trial;
+use itlbench::workload::{PackMode, Spec};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The turn to use the kernel, or `None` where the tier cannot run.
+fn tier() -> Option<MutexGuard<'static, ()>> {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(reason) = itlbench::machine::kernel::probe::test_run() {
+        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
+        println!("SKIP bpf tier: {reason}");
+        return None;
+    }
+    Some(turn)
+}
+
+fn itlbench(args: &[&str], out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    command.args(args).arg("--out").arg(out).stdin(Stdio::null());
+    command
+}
+
+fn directory(output: &Output) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap())
+}
+
+fn error_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text.lines().count(), 1, "one line, not: {text}");
+    assert!(text.starts_with("itlbench: "), "{text}");
+    text
+}
+
+/// Programs of ours that the kernel lists.
+fn ours() -> usize {
+    let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
+    text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count()
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(40), "waited too long: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn assert_placed(trial: &Trial) {
+    let (case, print) = (&trial.case, &trial.footprint);
+    assert!(trial.placed, "{case}: {print:?}");
+    assert_eq!(trial.check.executed, case.programs, "{case}");
+    assert_eq!(trial.check.executions_per_run, 33, "{case}");
+    let addresses: HashSet<u64> = trial.images.iter().map(|image| image.addr.0).collect();
+    assert_eq!(addresses.len(), case.programs as usize);
+    assert_eq!(Footprint::of(&trial.images), *print, "the footprint is that of the addresses");
+    match case.pack {
+        PackMode::Off => assert!(print.own_pages_percent() >= 99.0, "{case}: {print:?}"),
+        PackMode::On => assert!(print.pages_4k <= (print.ideal_pages_4k * 11 / 10).max(print.ideal_pages_4k + 1)),
+    }
+}
+
+#[test]
+fn both_arms_of_chain_and_walk_are_where_they_should_be_and_every_program_runs() {
+    let Some(_turn) = tier() else { return };
+    for workload in ["chain", "walk"] {
+        let out = tempfile::tempdir().unwrap();
+        let args = ["run", workload, "--programs", "64,512", "--trials", "2", "--samples", "4"];
+        let output = itlbench(&args, out.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let run = Run::read(&directory(&output)).unwrap();
+        assert!(run.complete);
+        assert_eq!(run.trials.len(), 8);
+        run.trials.iter().for_each(assert_placed);
+        let loaded = |trial: &Trial| f64::from(trial.load.fillers + trial.load.programs);
+        let most = run.trials.iter().filter(|trial| trial.case.programs == 512).map(loaded).fold(0.0, f64::max);
+        let least = run.trials.iter().filter(|trial| trial.case.programs == 512).map(loaded).fold(f64::MAX, f64::min);
+        assert!(most / least < 1.25, "both arms load about as many: {least} and {most}");
+    }
+}
+
+#[test]
+fn addresses_are_those_of_kallsyms_and_nothing_stays_behind() {
+    let Some(_turn) = tier() else { return };
+    let before = ours();
+    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let case = Spec::builtin("chain").unwrap().case(256, PackMode::Off);
+    let mut loaded = machine.load(&case, 1).unwrap();
+    let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
+    let known: HashSet<u64> = text
+        .lines()
+        .filter(|line| line.contains("_itlbench"))
+        .filter_map(|line| u64::from_str_radix(line.split(' ').next()?, 16).ok())
+        .collect();
+    assert!(known.len() >= 256);
+    for image in loaded.images() {
+        assert!(known.contains(&image.addr.0), "{} is not in kallsyms", image.addr);
+    }
+    loaded.fire(Target::Programs, 100).unwrap();
+    loaded.unload().unwrap();
+    drop(machine);
+    wait_until("programs to go", || ours() <= before);
+}
+
+fn start_long_run(out: &Path, cpu: &str) -> Child {
+    let args = ["run", "--programs", "512", "--trials", "500", "--samples", "4", "--cpu", cpu];
+    itlbench(&args, out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn run_file(out: &Path) -> Option<PathBuf> {
+    let file = std::fs::read_dir(out).ok()?.next()?.ok()?.path().join("run.jsonl");
+    file.exists().then_some(file)
+}
+
+fn wait_for_trials(out: &Path) -> PathBuf {
+    let mut file = PathBuf::new();
+    wait_until("two trials", || {
+        let Some(found) = run_file(out) else { return false };
+        let trials = std::fs::read_to_string(&found).unwrap_or_default().matches("\"record\":\"trial\"").count();
+        file = found;
+        trials >= 2
+    });
+    file
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_in_the_kernel_and_a_readable_file() {
+    let Some(_turn) = tier() else { return };
+    let (before, out) = (ours(), tempfile::tempdir().unwrap());
+    let mut child = start_long_run(out.path(), "0");
+    let file = wait_for_trials(out.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("programs to go", || ours() <= before);
+    let report = Command::new(env!("CARGO_BIN_EXE_itlbench")).arg("report").arg(&file).output().unwrap();
+    assert_eq!(report.status.code(), Some(0), "{}", String::from_utf8_lossy(&report.stderr));
+    assert!(String::from_utf8_lossy(&report.stdout).contains("interrupted after"));
+}
+
+#[test]
+fn a_signal_ends_a_run_in_order_and_keeps_what_was_measured() {
+    let Some(_turn) = tier() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let child = start_long_run(out.path(), "0");
+    let file = wait_for_trials(out.path());
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(std::fs::read_to_string(&file).unwrap().lines().last().unwrap().contains("\"record\":\"end\""));
+    for name in ["mail.txt", "report.html"] {
+        assert!(file.with_file_name(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_second_run_on_the_same_cpu_is_refused() {
+    let Some(_turn) = tier() else { return };
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut child = start_long_run(first.path(), "0");
+    wait_until("the first run to begin", || run_file(first.path()).is_some());
+    let output = itlbench(&["run", "--programs", "8", "--trials", "1", "--cpu", "0"], second.path()).output().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(error_line(&output).contains("CPU 0 is in use by another itlbench run"));
+}
+
+#[test]
+fn without_root_the_missing_capabilities_are_named() {
+    let Some(_turn) = tier() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
+        .arg(env!("CARGO_BIN_EXE_itlbench"))
+        .args(["run", "--out"])
+        .arg(out.path())
+        .output()
+        .unwrap();
+    if output.status.code() == Some(126) || output.status.code() == Some(127) {
+        println!("SKIP: nobody may not execute the binary where it is built");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(error_line(&output).contains("CAP_BPF"));
+}
+
+#[test]
+fn more_than_the_module_area_holds_is_refused_before_loading() {
+    let Some(_turn) = tier() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let output = itlbench(&["run", "--programs", "200000", "--trials", "1"], out.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let line = error_line(&output);
+    assert!(line.contains("error 524") && line.contains("--stride 4k"), "{line}");
+}
+
+#[test]
+fn a_cpu_that_does_not_exist_is_named_with_those_that_do() {
+    let Some(_turn) = tier() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let output = itlbench(&["run", "--cpu", "9999"], out.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(error_line(&output).contains("failed to pin to CPU 9999"));
+}
+
+#[test]
+fn doctor_tries_events_and_test_runs() {
+    let Some(_turn) = tier() else { return };
+    let output = Command::new(env!("CARGO_BIN_EXE_itlbench")).arg("doctor").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("iTLB-load-misses"), "{text}");
+}
