@@ -55,6 +55,9 @@ pub struct Args {
     /// What to measure: the running kernel, or a simulation for trying the tool out
     #[arg(long, value_enum, default_value = "kernel")]
     pub machine: MachineKind,
+    /// Say on stderr how long recording took
+    #[arg(long)]
+    pub verbose: bool,
     /// Directory in which the directory of this run is made
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
@@ -91,6 +94,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let ended = session.run(&plan, machine.as_mut(), counters.as_mut(), &stop)?;
     if ended.interrupted && ended.trials == 0 {
         return Err(MachineError::interrupted().into());
+    }
+    if args.verbose {
+        eprintln!("recording took {:.6} s", ended.recording.as_secs_f64());
     }
     show(&dir, out)?;
     Ok(if ended.interrupted { 130 } else { 0 })

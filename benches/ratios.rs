@@ -1,0 +1,245 @@
+//! What the tool itself costs, each as a ratio within this run: these figures hold on a noisy machine, absolute times do not.
+#![allow(clippy::unwrap_used)]
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use itlbench::machine::kernel::place::verified;
+use itlbench::machine::kernel::programs::Programs;
+use itlbench::machine::kernel::{KernelMachine, probe};
+use itlbench::machine::{Machine, Target};
+use itlbench::trial::Protocol;
+use itlbench::workload::{Body, PackMode, Spec, TriggerKind};
+
+const ROUNDS: usize = 7;
+const LOADS: u32 = 1024;
+
+fn main() {
+    if let Err(reason) = probe::test_run() {
+        println!("SKIP ratios: {reason}");
+        return;
+    }
+    loading(TriggerKind::Walk);
+    loading(TriggerKind::Chain);
+    against_bpftool();
+    share_in_programs();
+    counters();
+    whole_runs();
+    println!("default run under 60 s: see `time make run`");
+}
+
+/// One line: what, ratio, bound, whether it holds.
+fn say(what: &str, value: f64, bound: &str, holds: bool, detail: &str) {
+    println!("{:6} {what}: {value:.3} ({bound}); {detail}", if holds { "ok" } else { "MISSED" });
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn settle() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Our loading (load, read the address back, publish) against a bare loop over the same instructions.
+fn loading(trigger: TriggerKind) {
+    let programs = Programs::open(trigger, Body::B128).unwrap();
+    let (mut ours, mut bare, mut poked) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let maps = programs.maps(LOADS).unwrap();
+        let began = Instant::now();
+        for position in 0..LOADS {
+            let program = programs.load_body(&maps, position, LOADS).unwrap();
+            verified(&program).unwrap();
+            maps.publish(position, program.as_fd()).unwrap();
+        }
+        ours.push(began.elapsed().as_secs_f64());
+        drop(maps.retire(programs.load_empty().unwrap().as_fd()));
+        settle();
+
+        // Bare: the same instructions, kept by descriptor, never published, so that the kernel patches no jump.
+        let maps = programs.maps(LOADS).unwrap();
+        let began = Instant::now();
+        let held: Vec<_> = (0..LOADS).map(|position| programs.load_body(&maps, position, LOADS).unwrap()).collect();
+        bare.push(began.elapsed().as_secs_f64());
+        let began = Instant::now();
+        for (position, program) in (0..LOADS).zip(&held) {
+            maps.publish(position, program.as_fd()).unwrap();
+        }
+        poked.push(began.elapsed().as_secs_f64());
+        drop(held);
+        drop(maps.retire(programs.load_empty().unwrap().as_fd()));
+        settle();
+    }
+    let (ours, bare, poked) = (median(ours), median(bare), median(poked));
+    let per = |seconds: f64| seconds * 1e6 / f64::from(LOADS);
+    let detail = format!(
+        "{:.1} us ours, {:.1} us bare, {:.1} us publishing alone a program, n {ROUNDS} x {LOADS}",
+        per(ours),
+        per(bare),
+        per(poked)
+    );
+    let needed = match trigger {
+        TriggerKind::Walk => bare,
+        // A chain is none until its jumps are patched (bpf_arch_text_poke): publishing is part of the bare job.
+        TriggerKind::Chain => bare + poked,
+    };
+    say(&format!("{trigger}: programs/s of a bare loop"), needed / ours, "at least 0.9", needed / ours >= 0.9, &detail);
+}
+
+/// `bpftool prog loadall` of an object with as many programs, a process and a load like those of a shell script.
+fn against_bpftool() {
+    const SECTIONS: u32 = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let (source, object) = (dir.path().join("many.bpf.c"), dir.path().join("many.bpf.o"));
+    let mut text = "#define SEC(n) __attribute__((section(n), used))\n".to_owned();
+    for i in 0..SECTIONS {
+        text += &format!("SEC(\"tc\") int p{i}(void *ctx) {{ return {i}; }}\n");
+    }
+    text += "char LICENSE[] SEC(\"license\") = \"GPL\";\n";
+    std::fs::write(&source, text).unwrap();
+    let mut clang = Command::new("clang");
+    clang.args(["-target", "bpf", "-O2", "-g", "-c"]).arg(&source).arg("-o").arg(&object);
+    let available = clang.status().is_ok_and(|status| status.success())
+        && Command::new("bpftool").arg("version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !available {
+        println!("SKIP   against bpftool prog loadall: bpftool or clang is missing");
+        return;
+    }
+    // Pins live in a bpffs of a mount namespace of their own and go with it.
+    let script = format!("mount -t bpf none {0} && bpftool prog loadall {1} {0}/p", dir.path().display(), "$OBJ");
+    let object = object_outside(&object);
+    let loadall = || {
+        let began = Instant::now();
+        let status = Command::new("unshare").args(["-m", "sh", "-c", &script]).env("OBJ", object.path()).status();
+        assert!(status.unwrap().success());
+        began.elapsed().as_secs_f64()
+    };
+    let programs = Programs::open(TriggerKind::Walk, Body::B128).unwrap();
+    let ours = || {
+        let (maps, began) = (programs.maps(SECTIONS).unwrap(), Instant::now());
+        for position in 0..SECTIONS {
+            let program = programs.load_body(&maps, position, SECTIONS).unwrap();
+            verified(&program).unwrap();
+            maps.publish(position, program.as_fd()).unwrap();
+        }
+        began.elapsed().as_secs_f64()
+    };
+    let pairs: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (loadall(), ours())).collect();
+    let (theirs, ours) = (median(pairs.iter().map(|p| p.0).collect()), median(pairs.iter().map(|p| p.1).collect()));
+    let detail =
+        format!("{:.0} us and {:.0} us a program, n {ROUNDS} x {SECTIONS}", theirs * 1e6 / 256.0, ours * 1e6 / 256.0);
+    say("faster than bpftool prog loadall", theirs / ours, "at least 3", theirs / ours >= 3.0, &detail);
+}
+
+fn object_outside(object: &Path) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(object, file.path()).unwrap();
+    file
+}
+
+fn machine() -> KernelMachine {
+    KernelMachine::new(None, false, Arc::new(AtomicBool::new(false))).unwrap()
+}
+
+/// Share of a window of `chain` at 2048 programs that is spent in them.
+fn share_in_programs() {
+    let mut machine = machine();
+    for pack in [PackMode::On, PackMode::Off] {
+        let case = Spec::builtin("chain").unwrap().case(2048, pack);
+        let mut loaded = machine.load(&case, 1).unwrap();
+        loaded.check().unwrap();
+        let mut fire = |target| median((0..9).map(|_| loaded.fire(target, 8000).unwrap().wall_ns as f64).collect());
+        fire(Target::Programs);
+        let (full, empty) = (fire(Target::Programs), fire(Target::Empty));
+        let share = 1.0 - empty / full;
+        let detail = format!("{:.0} and {:.0} ns a run, n 9", full / 8000.0, empty / 8000.0);
+        say(
+            &format!("chain, 2048 programs, pack {pack}: share in programs"),
+            share,
+            "at least 0.90",
+            share >= 0.9,
+            &detail,
+        );
+        loaded.unload().unwrap();
+    }
+}
+
+/// Enable, disable and read against the window they bracket.
+fn counters() {
+    let mut machine = machine();
+    let mut counters = machine.counters().unwrap();
+    let mut into = Vec::new();
+    let cycle = (0..1000).map(|_| {
+        let began = Instant::now();
+        counters.enable().unwrap();
+        counters.disable().unwrap();
+        counters.read(&mut into).unwrap();
+        began.elapsed().as_nanos() as f64
+    });
+    let cycle = median(cycle.collect());
+    let share = cycle / Protocol::new(1).window_ns as f64;
+    let detail = format!("{:.1} us of a 3 ms window, {} groups, n 1000", cycle / 1000.0, counters.groups().len());
+    say("counters: share of a window", share, "at most 0.005", share <= 0.005, &detail);
+}
+
+/// Recording against wall time, and memory with 10 000 programs, from the tool itself.
+fn whole_runs() {
+    let out = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let (_, recording) = run_tool(&["--programs", "64,512", "--trials", "3"], out.path());
+    let wall = began.elapsed().as_secs_f64();
+    let share = recording / wall;
+    say(
+        "recording: share of wall time",
+        share,
+        "at most 0.02",
+        share <= 0.02,
+        &format!("{recording:.4} s of {wall:.2} s, n 1"),
+    );
+    for pack in ["on", "off"] {
+        let args = ["--programs", "10000", "--trials", "1", "--samples", "5", "--pack", pack];
+        let (peak, _) = run_tool(&args, out.path());
+        let detail = format!("{peak:.1} MB peak RSS, n 1");
+        say(
+            &format!("10 000 programs, pack {pack}: memory of 100 MB"),
+            peak / 100.0,
+            "at most 1",
+            peak <= 100.0,
+            &detail,
+        );
+    }
+}
+
+/// Runs the tool; returns its peak RSS in MB and the seconds it spent recording.
+fn run_tool(args: &[&str], out: &Path) -> (f64, f64) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_itlbench"))
+        .args(["run", "--verbose"])
+        .args(args)
+        .arg("--out")
+        .arg(out)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0.0f64;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        peak = peak.max(kib.unwrap_or(0.0) / 1000.0);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    let recording =
+        text.lines().find_map(|line| line.strip_prefix("recording took ")?.strip_suffix(" s")?.parse().ok());
+    (peak, recording.unwrap())
+}

@@ -1,0 +1,154 @@
+//! The command line on the simulated machine: from run to report without root, and what bad input says.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use itlbench::runfile::Run;
+
+fn itlbench(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_itlbench")).args(args).output().unwrap()
+}
+
+fn simulate(out: &Path, more: &[&str]) -> Output {
+    let mut args = vec!["run", "--machine", "sim", "--seed", "7", "--out", out.to_str().unwrap()];
+    args.extend(more);
+    itlbench(&args)
+}
+
+const SMALL: [&str; 6] = ["--programs", "8,64", "--trials", "6", "--samples", "8"];
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn directory(output: &Output) -> PathBuf {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(stdout(output).lines().last().unwrap())
+}
+
+#[test]
+fn a_run_leaves_every_output_and_names_their_directory_last() {
+    let out = tempfile::tempdir().unwrap();
+    let output = simulate(out.path(), &SMALL);
+    let dir = directory(&output);
+    let names: Vec<String> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    for name in ["run.jsonl", "mail.txt", "report.html"] {
+        assert!(names.iter().any(|found| found == name), "{name} among {names:?}");
+    }
+    let charts = |kind: &str| names.iter().filter(|name| name.ends_with(kind)).count();
+    assert!(charts(".svg") >= 3 && charts(".svg") == charts(".png"), "{names:?}");
+    for name in names.iter().filter(|name| !name.ends_with(".png") && !name.ends_with(".jsonl")) {
+        let text = fs::read_to_string(dir.join(name)).unwrap();
+        assert!(text.contains("SIMULATED"), "{name} is not stamped");
+    }
+    assert!(stdout(&output).starts_with("SIMULATED"));
+}
+
+#[test]
+fn the_run_file_alone_gives_the_same_outputs_again() {
+    let out = tempfile::tempdir().unwrap();
+    let output = simulate(out.path(), &SMALL);
+    let dir = directory(&output);
+    let again = out.path().join("again");
+    let report = itlbench(&["report", dir.to_str().unwrap(), "--out", again.to_str().unwrap()]);
+    assert!(stdout(&output).starts_with(&stdout(&report)));
+    for entry in fs::read_dir(&again).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert_eq!(fs::read(again.join(&name)).unwrap(), fs::read(dir.join(&name)).unwrap(), "{name:?} differs");
+    }
+    let mail = itlbench(&["report", dir.to_str().unwrap(), "--format", "mail"]);
+    assert_eq!(stdout(&mail), fs::read_to_string(dir.join("mail.txt")).unwrap());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trials() {
+    let out = tempfile::tempdir().unwrap();
+    let trials = || {
+        let run = Run::read(&directory(&simulate(out.path(), &SMALL))).unwrap();
+        run.trials.into_iter().map(|trial| (trial.case, trial.images, trial.samples)).collect::<Vec<_>>()
+    };
+    let (first, second) = (trials(), trials());
+    assert_eq!(first.len(), 24);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn bad_input_gets_one_line_that_names_it_and_an_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("broken.toml"), "name = \"x\"\nquestion = \"q\"\nprogramms = [1]\n").unwrap();
+    fs::write(path("file"), "no run\n").unwrap();
+    let below_a_file = path("file/reports");
+    for (args, code, expected) in [
+        (vec!["run", "chian"], 2, "unknown workload `chian`; built in are: chain, walk, sizes".to_owned()),
+        (vec!["run", "chain", "chain"], 2, "workload `chain` is named twice".to_owned()),
+        (vec!["run", &path("broken.toml")], 2, "broken.toml`, line 3: unknown field `programms`".to_owned()),
+        (vec!["run", &path("absent.toml")], 1, "absent.toml".to_owned()),
+        (vec!["run", "--programs", "0"], 2, "`programs` must be between 1 and 1048576".to_owned()),
+        (vec!["run", "--machine", "sim", "--out", &below_a_file], 1, format!("failed to write `{below_a_file}`")),
+        (vec!["report", &path("absent")], 1, format!("failed to read run file `{}`", path("absent"))),
+        (vec!["report", &path("file")], 1, path("file")),
+        (vec!["list", "nothing"], 2, "unknown workload `nothing`".to_owned()),
+    ] {
+        let output = itlbench(&args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+        assert!(text.starts_with("itlbench: ") && text.contains(&expected), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn wrong_flags_are_usage_errors() {
+    for args in [vec!["run", "--pack", "maybe"], vec!["run", "--body", "100"], vec!["--nonsense"]] {
+        assert_eq!(itlbench(&args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+/// A file system of 1 MiB in a mount namespace of its own: it goes with the process.
+#[test]
+fn a_full_disk_is_named_and_what_was_written_stays_readable() {
+    let out = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=160k none "$1" && shift && "$@"; code=$?; cp -r "$OUT" "$KEEP"; exit $code"#;
+    let keep = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(out.path()).arg(env!("CARGO_BIN_EXE_itlbench"));
+    command.args([
+        "run",
+        "--machine",
+        "sim",
+        "--seed",
+        "7",
+        "--programs",
+        "64",
+        "--trials",
+        "200",
+        "--samples",
+        "20",
+        "--out",
+    ]);
+    command.arg(out.path()).env("OUT", out.path()).env("KEEP", keep.path().join("kept"));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    if text.contains("unshare failed") || text.contains("mount:") {
+        println!("SKIP full disk: no right to mount");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("run.jsonl") && text.contains("No space left on device"), "{text}");
+    let dir = fs::read_dir(keep.path().join("kept")).unwrap().next().unwrap().unwrap().path();
+    let run = Run::read(&dir).unwrap();
+    assert!(!run.complete && !run.trials.is_empty(), "{} trials", run.trials.len());
+}
+
+#[test]
+fn list_tells_what_each_workload_asks() {
+    let text = stdout(&itlbench(&["list"]));
+    for name in ["chain: trigger chain", "walk: trigger walk", "sizes: trigger chain"] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert!(stdout(&itlbench(&["list", "walk"])).starts_with("name = \"walk\"\n"));
+}
