@@ -105,7 +105,8 @@ fn measure(
     Ok(Windows { baseline, samples, caveat })
 }
 
-/// Warms up and finds the window: long enough, steady, and twice as long when doubled.
+/// Warms up and finds the window: long enough, steady, and twice as long when doubled. What disturbed the warm-up made it look
+/// longer than it is, so the window is sized once more by the shortest look at it.
 fn calibrate(loaded: &mut dyn Loaded, protocol: &Protocol, check: &Check) -> Result<(u32, Option<Caveat>)> {
     const PROBE: u32 = 64;
     loaded.fire(Target::Programs, PROBE)?;
@@ -113,15 +114,15 @@ fn calibrate(loaded: &mut dyn Loaded, protocol: &Protocol, check: &Check) -> Res
     let mut runs = protocol.runs(check.executions_per_run, PROBE, probed_ns);
     let steady_ns = warm_up(loaded, runs)?;
     runs = protocol.runs(check.executions_per_run, runs, steady_ns);
-    let mut percent = 0;
+    let mut looked = Linearity::default();
     for _ in 0..=protocol::MOST_DOUBLINGS {
-        percent = linearity(loaded, runs)?;
-        if (protocol::LINEAR_PERCENT.0..=protocol::LINEAR_PERCENT.1).contains(&percent) {
-            return Ok((runs, None));
+        looked = linearity(loaded, runs)?;
+        if looked.holds() {
+            return Ok((protocol.runs(check.executions_per_run, runs, looked.once_ns), None));
         }
         runs = runs.saturating_mul(2);
     }
-    Ok((runs / 2, Some(Caveat::WindowNotLinear { ratio_percent: percent })))
+    Ok((runs / 2, Some(Caveat::WindowNotLinear { ratio_percent: looked.percent })))
 }
 
 fn warm_up(loaded: &mut dyn Loaded, runs: u32) -> Result<u64> {
@@ -136,14 +137,27 @@ fn warm_up(loaded: &mut dyn Loaded, runs: u32) -> Result<u64> {
     Ok(before)
 }
 
+/// Shortest times of N and of 2N executions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Linearity {
+    once_ns: u64,
+    percent: u32,
+}
+
+impl Linearity {
+    fn holds(self) -> bool {
+        (protocol::LINEAR_PERCENT.0..=protocol::LINEAR_PERCENT.1).contains(&self.percent)
+    }
+}
+
 /// The shortest of three looks at N and at 2N: what delays one of them is not what is asked for.
-fn linearity(loaded: &mut dyn Loaded, runs: u32) -> Result<u32> {
+fn linearity(loaded: &mut dyn Loaded, runs: u32) -> Result<Linearity> {
     let (mut once, mut twice) = (u64::MAX, u64::MAX);
     for _ in 0..3 {
         once = once.min(loaded.fire(Target::Programs, runs)?.wall_ns);
         twice = twice.min(loaded.fire(Target::Programs, runs.saturating_mul(2))?.wall_ns);
     }
-    Ok(protocol::doubling_percent(once, twice))
+    Ok(Linearity { once_ns: once, percent: protocol::doubling_percent(once, twice) })
 }
 
 /// Counters around the trigger.
@@ -178,5 +192,50 @@ impl Bracket<'_> {
         };
         let discarded = readings.iter().find_map(Reading::unusable);
         Ok(Sample { runs: runs.into(), executions, wall_ns: fired.wall_ns, readings, discarded })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Fired;
+    use crate::placement::Image;
+
+    /// A microsecond a run, but the first firings take twice as long: something else ran beside them.
+    #[derive(Debug, Default)]
+    struct DisturbedAtFirst {
+        fired: u32,
+        cost: LoadCost,
+    }
+
+    impl Loaded for DisturbedAtFirst {
+        fn images(&self) -> &[Image] {
+            &[]
+        }
+        fn load_cost(&self) -> &LoadCost {
+            &self.cost
+        }
+        fn check(&mut self) -> Result<Check> {
+            Ok(Check { executions_per_run: 33, ..Check::default() })
+        }
+        fn fire(&mut self, _target: Target, runs: u32) -> Result<Fired> {
+            self.fired += 1;
+            let slowdown = if self.fired <= 4 { 2 } else { 1 };
+            Ok(Fired { wall_ns: u64::from(runs) * 1000 * slowdown })
+        }
+        fn caveats(&self) -> Vec<Caveat> {
+            Vec::new()
+        }
+        fn unload(self: Box<Self>) -> Result<u64> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn a_disturbed_warm_up_does_not_make_the_windows_short() {
+        let mut loaded = DisturbedAtFirst::default();
+        let check = loaded.check().expect("check");
+        let (runs, caveat) = calibrate(&mut loaded, &Protocol::new(1), &check).expect("calibrates");
+        assert_eq!((runs, caveat), (3000, None));
     }
 }
