@@ -1,23 +1,28 @@
-//! `itlbench list`: the workloads in the binary, with what each asks.
+//! `itlbench list`: the workloads in the binary, with what each asks; and the events of a CPU.
 
 use std::io::Write;
 
-use super::Failure;
+use super::{Failure, list_events};
 use crate::workload::{Spec, builtin};
 
 /// Arguments of `itlbench list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Print the text of one workload, as a start for your own file
-    #[arg(value_name = "WORKLOAD")]
-    pub workload: Option<String>,
+    /// Print the text of one workload, as a start for your own file; or `events`: what can be counted on a CPU
+    #[arg(value_name = "WORKLOAD|events")]
+    pub what: Option<String>,
+    /// With `events`: a CPU by the name of the kernel's event list, as in `skylakex`; by default this host's
+    #[arg(long, value_name = "NAME", requires = "what")]
+    pub cpu: Option<String>,
 }
 
 /// Writes the list, or the text of one workload.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    let text = match &args.workload {
-        Some(name) => text_of(name)?,
-        None => overview()?,
+    let text = match (args.what.as_deref(), &args.cpu) {
+        (Some("events"), cpu) => list_events::text(cpu.as_deref())?,
+        (_, Some(_)) => return Err(Failure::Usage("--cpu goes with `itlbench list events`".to_owned())),
+        (Some(name), None) => text_of(name)?,
+        (None, None) => overview()?,
     };
     out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
     Ok(0)

@@ -4,6 +4,7 @@
 pub mod doctor;
 pub mod failure;
 pub mod list;
+pub mod list_events;
 pub mod machines;
 pub mod publish;
 pub mod report;
@@ -32,7 +33,7 @@ enum Command {
     Report(report::Args),
     /// Say what can be measured on this host, what spoils it, and how to fix it
     Doctor(doctor::Args),
-    /// List workloads
+    /// List workloads, or the events of a CPU
     List(list::Args),
 }
 

@@ -1,8 +1,12 @@
 //! In: the events we want. Out: which of them this host counts, under which raw code, and readings of them.
 //! Apart from the syscalls, which live in `machine::kernel::perf`.
 
+pub mod catalog;
 pub mod event;
 pub mod reading;
+pub mod role;
 
-pub use event::{Event, EventCode, Group, Refusal, Role};
+pub use catalog::{Catalog, Core, CpuId};
+pub use event::{Event, EventCode, Group, Refusal};
 pub use reading::{Reading, Unusable};
+pub use role::Role;

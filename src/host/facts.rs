@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tree::Tree;
 use super::{cpu, kernel};
+use crate::counters::CpuId;
 
 /// Facts about the host at the start of a run. Absent is absent: a file that cannot be read leaves `None` or no entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,16 @@ impl Facts {
         cpu::read(tree, &mut facts);
         kernel::read(tree, &mut facts);
         facts
+    }
+
+    /// The processor's identity, as far as the catalogue of events asks; `None` where `/proc/cpuinfo` did not say.
+    pub fn cpu_id(&self) -> Option<CpuId> {
+        Some(CpuId {
+            vendor: self.cpu_vendor.clone()?,
+            family: self.cpu_family?,
+            model: self.cpu_model_number?,
+            stepping: self.cpu_stepping.unwrap_or(0),
+        })
     }
 
     /// A sysctl by its name, trimmed; `None` if it could not be read.

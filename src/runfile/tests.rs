@@ -39,7 +39,7 @@ fn event() -> impl Strategy<Value = Event> {
     (role, any::<String>(), any::<(u32, u64)>()).prop_map(|(role, name, (pmu_type, config))| Event {
         role,
         name,
-        code: EventCode { pmu_type, config },
+        code: EventCode::new(pmu_type, config),
     })
 }
 
@@ -160,7 +160,7 @@ fn write(path: &Path, run: &Run, interrupted: bool) {
 /// A small run with fixed values.
 fn small() -> Run {
     let spec = Spec { programs: vec![8], ..Spec::builtin("chain").expect("built in") };
-    let event = Event { role: Role::Cycles, name: "cycles".to_owned(), code: EventCode { pmu_type: 0, config: 0 } };
+    let event = Event { role: Role::Cycles, name: "cycles".to_owned(), code: EventCode::new(0, 0) };
     let manifest = Manifest {
         tool_version: "0.1.0".to_owned(),
         machine: MachineKind::Sim,

@@ -90,8 +90,7 @@ impl PerfCounters {
         let path = sysfs.join("bus/event_source/devices/msr/type");
         let pmu_type = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
         let Some(pmu_type) = pmu_type else {
-            let event =
-                Event { role: Role::Tsc, name: "msr/tsc/".to_owned(), code: EventCode { pmu_type: 0, config: 0 } };
+            let event = Event { role: Role::Tsc, name: "msr/tsc/".to_owned(), code: EventCode::new(0, 0) };
             let meaning = "the kernel offers no msr PMU".to_owned();
             self.refused.push(Refusal { event, errno: "ENOENT".to_owned(), meaning });
             return;
@@ -182,7 +181,7 @@ fn events(table: &[(Role, &str, u32, u64)]) -> Vec<Event> {
     let event = |&(role, name, pmu_type, config): &(Role, &str, u32, u64)| Event {
         role,
         name: name.to_owned(),
-        code: EventCode { pmu_type, config },
+        code: EventCode::new(pmu_type, config),
     };
     table.iter().map(event).collect()
 }
@@ -256,7 +255,7 @@ mod tests {
     fn cache_events_are_encoded_as_the_kernel_has_them() {
         let itlb =
             events(&HARDWARE_EVENTS).into_iter().find(|event| event.role == Role::ItlbMisses).expect("in the table");
-        assert_eq!(itlb.code, EventCode { pmu_type: 3, config: 4 | 1 << 16 });
+        assert_eq!(itlb.code, EventCode::new(3, 4 | 1 << 16));
         assert_eq!(itlb.code.to_string(), "type 3 config 0x10004");
     }
 }

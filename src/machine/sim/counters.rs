@@ -39,7 +39,7 @@ impl SimCounters {
 }
 
 fn event(role: Role, name: &str, pmu_type: u32, config: u64) -> Event {
-    Event { role, name: name.to_owned(), code: EventCode { pmu_type, config } }
+    Event { role, name: name.to_owned(), code: EventCode::new(pmu_type, config) }
 }
 
 impl Counters for SimCounters {

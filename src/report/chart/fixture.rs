@@ -12,7 +12,7 @@ use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Case, PackMode, Spec};
 
 fn event(role: Role, name: &str, pmu_type: u32, config: u64) -> Event {
-    Event { role, name: name.to_owned(), code: EventCode { pmu_type, config } }
+    Event { role, name: name.to_owned(), code: EventCode::new(pmu_type, config) }
 }
 
 /// A run of `chain` with `trials` trials a case, on a machine that counts cycles and iTLB misses.
