@@ -388,7 +388,7 @@ mod tests {
         let mut run = fixture::run(1);
         run.trials.clear();
         let summary =
-            Summary { run: &run, metrics: Vec::new(), cases: Vec::new(), effects: Vec::new(), caveats: Vec::new() };
+            Summary { run: &run, metrics: Vec::new(), cases: Vec::new(), effects: Vec::new(), caveats: Vec::new(), echoes: Vec::new() };
         let page = html(&summary, &[], "").expect("html");
         assert!(page.contains("the run holds no effect") && page.contains("0 of 6 trials"));
         assert!(!page.contains("NaN"));

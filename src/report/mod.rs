@@ -3,6 +3,7 @@
 
 pub mod caveats;
 pub mod chart;
+pub mod echo;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod html;

@@ -12,6 +12,7 @@ use crate::trial::Trial;
 use crate::workload::Case;
 
 use super::caveats;
+use super::echo::{self, Echo};
 
 /// One metric of one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +61,8 @@ pub struct Summary<'a> {
     pub effects: Vec<Effect>,
     /// Of the run and of its trials, each once.
     pub caveats: Vec<Caveat>,
+    /// Clocks that need no table of their own.
+    pub echoes: Vec<Echo>,
 }
 
 impl<'a> Summary<'a> {
@@ -72,6 +75,7 @@ impl<'a> Summary<'a> {
             metrics: Metric::ALL.into_iter().filter(has).collect(),
             effects: compare::effects(run),
             caveats: caveats::of(run),
+            echoes: echo::echoes(&cases),
             cases,
         }
     }
@@ -79,6 +83,14 @@ impl<'a> Summary<'a> {
     /// The metric that claims are made of: core cycles if they were counted, else wall time.
     pub fn primary(&self) -> Metric {
         if self.metrics.contains(&Metric::Cycles) { Metric::Cycles } else { Metric::WallNs }
+    }
+
+    /// The metrics worth a table each, the primary one first.
+    pub fn shown(&self) -> Vec<Metric> {
+        let primary = self.primary();
+        let is_echo = |metric: Metric| self.echoes.iter().any(|echo| echo.metric == metric);
+        let others = self.metrics.iter().copied().filter(|&metric| metric != primary && !is_echo(metric));
+        self.metrics.iter().copied().filter(|&metric| metric == primary).chain(others).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::echo;
 use super::summary::{CaseSummary, Summary};
 use super::units::{self, figure, or_absent, percent};
 use super::wording::{not_measured, wrap};
@@ -93,7 +94,7 @@ fn primary(summary: &Summary<'_>) -> Vec<String> {
 
 fn others(summary: &Summary<'_>) -> Vec<String> {
     let primary = summary.primary();
-    let others: Vec<Metric> = summary.metrics.iter().copied().filter(|metric| *metric != primary).collect();
+    let others: Vec<Metric> = summary.shown().into_iter().filter(|metric| *metric != primary).collect();
     let chunk = |metrics: &[Metric]| {
         let header: Vec<String> = metrics.iter().map(|metric| headed(summary, *metric)).collect();
         let row = |case: &CaseSummary| {
@@ -121,7 +122,8 @@ fn effects(summary: &Summary<'_>) -> Vec<String> {
             false => headed_grid(&format!("Effect on {}:", headed(summary, metric)), &header, rows, &[0, 6]),
         }
     };
-    summary.metrics.iter().flat_map(block).collect()
+    let not_repeated = echo::sentence(&summary.echoes).map(|text| wrap(&text, COLUMNS, "  ", "  "));
+    summary.shown().iter().flat_map(block).chain(not_repeated.into_iter().flatten()).collect()
 }
 
 fn effect_row(effect: &Effect) -> Vec<String> {

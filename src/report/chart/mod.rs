@@ -190,7 +190,7 @@ mod tests {
         let mut run = fixture::run(1);
         run.trials.clear();
         let summary =
-            Summary { run: &run, metrics: Vec::new(), cases: Vec::new(), effects: Vec::new(), caveats: Vec::new() };
+            Summary { run: &run, metrics: Vec::new(), cases: Vec::new(), effects: Vec::new(), caveats: Vec::new(), echoes: Vec::new() };
         assert_eq!(draw(&summary).expect("no charts"), []);
     }
 

@@ -1,9 +1,10 @@
 //! The result tables: both arms beside each other for each number of programs, one table a metric.
 
+use super::super::echo;
 use super::super::summary::{CaseSummary, Summary};
 use super::super::table::{grid, headed, pages};
 use super::super::units::{self, ABSENT, figure, percent, ratio};
-use super::super::wording::ascii;
+use super::super::wording::{ascii, wrap};
 use super::{Block, COLUMNS};
 use crate::compare::Effect;
 use crate::samples::Metric;
@@ -15,10 +16,11 @@ pub(super) fn blocks(summary: &Summary<'_>) -> Vec<Block> {
     workloads.dedup();
     let mut lines = Vec::new();
     for workload in &workloads {
-        for &metric in &summary.metrics {
+        for metric in summary.shown() {
             lines.extend(results(summary, workload, metric));
         }
     }
+    lines.extend(echo::sentence(&summary.echoes).into_iter().flat_map(|text| wrap(&text, COLUMNS, "  ", "  ")));
     let verified = workloads.iter().flat_map(|workload| footprints(summary, workload)).collect();
     vec![
         Block { title: "Results (per execution, less is better, empty program subtracted)", lines },
