@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::report::{Summary, chart, html, mail};
+use crate::report::{Summary, chart, document, html, mail};
 use crate::runfile::Run;
 
 /// Writes `mail.txt`, `report.html` and the charts of `run` to `dir`; returns their paths.
@@ -11,7 +11,7 @@ pub fn publish(dir: &Path, run: &Run) -> Result<Vec<PathBuf>, Failure> {
     let summary = Summary::of(run);
     let drawings = chart::draw(&summary)?;
     let text = mail::mail(&summary);
-    let page = html::html(&summary, &drawings, &text)?;
+    let page = html::html(&document::of_run(&summary, &drawings, &text))?;
     let mut files = vec![write(dir, "mail.txt", text.as_bytes())?, write(dir, "report.html", page.as_bytes())?];
     for drawing in &drawings {
         files.push(write(dir, &format!("{}.svg", drawing.stem), drawing.svg.as_bytes())?);

@@ -3,11 +3,13 @@
 
 pub mod caveats;
 pub mod chart;
+pub mod document;
 pub mod echo;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod html;
 pub mod mail;
+pub mod sheet;
 pub mod summary;
 pub mod table;
 pub mod units;

@@ -189,8 +189,14 @@ mod tests {
     fn a_run_without_trials_draws_nothing() {
         let mut run = fixture::run(1);
         run.trials.clear();
-        let summary =
-            Summary { run: &run, metrics: Vec::new(), cases: Vec::new(), effects: Vec::new(), caveats: Vec::new(), echoes: Vec::new() };
+        let summary = Summary {
+            run: &run,
+            metrics: Vec::new(),
+            cases: Vec::new(),
+            effects: Vec::new(),
+            caveats: Vec::new(),
+            echoes: Vec::new(),
+        };
         assert_eq!(draw(&summary).expect("no charts"), []);
     }
 
