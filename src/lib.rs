@@ -6,6 +6,7 @@
 
 pub mod workload;
 pub mod placement;
+pub mod model;
 pub mod counters;
 pub mod samples;
 pub mod trial;

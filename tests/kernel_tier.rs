@@ -199,33 +199,6 @@ fn without_root_the_missing_capabilities_are_named() {
     assert!(error_line(&output).contains("CAP_BPF"));
 }
 
-/// The tool on a host where `path` reads `value`: bound over it in a mount namespace, so that the host itself stays as it is.
-fn on_a_host_with(path: &str, value: &str, out: &Path) -> Output {
-    let file = out.join("value");
-    std::fs::write(&file, value).unwrap();
-    let script = r#"mount --bind "$1" "$2" && exec "$3" run --programs 8 --trials 1 --out "$4""#;
-    Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, "sh"])
-        .args([file.as_path(), Path::new(path), Path::new(env!("CARGO_BIN_EXE_itlbench")), out])
-        .output()
-        .unwrap()
-}
-
-#[test]
-fn a_sysctl_in_the_way_is_named_with_its_remedy() {
-    let Some(_turn) = tier() else { return };
-    for (name, value, remedy) in [
-        ("kernel.kptr_restrict", "2\n", "sysctl kernel.kptr_restrict=1"),
-        ("net.core.bpf_jit_enable", "0\n", "sysctl net.core.bpf_jit_enable=1"),
-    ] {
-        let out = tempfile::tempdir().unwrap();
-        let output = on_a_host_with(&format!("/proc/sys/{}", name.replace('.', "/")), value, out.path());
-        assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
-        let line = error_line(&output);
-        assert!(line.contains(name) && line.contains(remedy), "{line}");
-    }
-}
-
 #[test]
 fn more_than_the_module_area_holds_is_refused_before_loading() {
     let Some(_turn) = tier() else { return };

@@ -97,32 +97,13 @@ impl Trigger {
             Target::Programs => &mut self.programs,
             Target::Empty => &mut self.empty,
         };
-        test.run(runs.min(MOST_REPEATS)).map(drop).map_err(|error| test_run_failed(&error))
-    }
-}
-
-fn test_run_failed(error: &std::io::Error) -> MachineError {
-    if error.kind() == std::io::ErrorKind::Interrupted {
-        return MachineError::interrupted();
-    }
-    MachineError::host_cannot(
-        format!("failed to run programs with BPF_PROG_TEST_RUN: {error}"),
-        "this needs root or CAP_BPF and CAP_NET_ADMIN, and a kernel with test runs for sched_cls programs",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::ErrorKind;
-
-    #[test]
-    fn a_kernel_without_test_runs_is_a_host_that_cannot_and_a_signal_is_none() {
-        const ENOTSUPP: i32 = 524;
-        let refused = test_run_failed(&std::io::Error::from_raw_os_error(ENOTSUPP));
-        assert_eq!(refused.kind, ErrorKind::HostCannot);
-        assert!(refused.what.contains("BPF_PROG_TEST_RUN") && refused.remedy.is_some(), "{refused}");
-        const EINTR: i32 = 4;
-        assert_eq!(test_run_failed(&std::io::Error::from_raw_os_error(EINTR)).kind, ErrorKind::Interrupted);
+        match test.run(runs.min(MOST_REPEATS)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(MachineError::interrupted()),
+            Err(error) => Err(MachineError::host_cannot(
+                format!("failed to run programs with BPF_PROG_TEST_RUN: {error}"),
+                "this needs root or CAP_BPF and CAP_NET_ADMIN, and a kernel with test runs for sched_cls programs",
+            )),
+        }
     }
 }

@@ -1,10 +1,20 @@
 //! The simulated CPU: what executions cost, and what its counters saw of it.
 
 use crate::counters::Reading;
+use crate::model::itlb::{Array, Found, Index, Level};
+use crate::model::visits::Visits;
+use crate::model::{Geometry, Itlb, PageSize};
 use crate::placement::Image;
+use crate::placement::image::PAGE_BYTES;
 
-use super::itlb::{Found, Itlb};
-use super::trigger::{EXECUTIONS_PER_RUN, Visits};
+use super::EXECUTIONS_PER_RUN;
+
+/// The table in the module's description; a folded index, so that a stride of two pages does not leave half the sets empty.
+const GEOMETRY: Geometry = Geometry {
+    l1: Level { small: array(16, 4), huge: None },
+    l2: Level { small: array(128, 8), huge: None },
+    coalesced: 1,
+};
 
 /// Cycles and instructions of one run of the trigger, without programs.
 const RUN: Cost = Cost { cycles: 75, instructions: 120, misses: 0 };
@@ -15,6 +25,13 @@ const WALK_CYCLES: u64 = 26;
 const SWITCH_NS: u64 = 60;
 /// One window in this many is multiplexed.
 const MULTIPLEXED_ONE_IN: u64 = 200;
+
+const fn array(entries: u32, ways: u32) -> Array {
+    match Array::new(entries, ways, Index::Folded) {
+        Ok(array) => array,
+        Err(_) => panic!("an array as no hardware is built"),
+    }
+}
 
 /// What something cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,12 +69,12 @@ impl Cpu {
         let hardware = Reading { counts: vec![0; 3], ..Reading::default() };
         let software = Reading { counts: vec![0; 1], ..Reading::default() };
         let pmu = Pmu { enabled: false, hardware, software, running_permille: 1000 };
-        Self { itlb: Itlb::new(), random, load_factor: 1.0, pmu }
+        Self { itlb: Itlb::new(&GEOMETRY), random, load_factor: 1.0, pmu }
     }
 
     /// Programs were loaded: pages are elsewhere in memory now, and the kernel's own code ran.
     pub fn new_load(&mut self) {
-        self.itlb = Itlb::new();
+        self.itlb = Itlb::new(&GEOMETRY);
         self.load_factor = 1.0 + 0.015 * (2.0 * self.random.rand_float() - 1.0);
     }
 
@@ -67,7 +84,7 @@ impl Cpu {
         let mut cost = Cost::default();
         for _ in 0..runs {
             for _ in 0..EXECUTIONS_PER_RUN {
-                self.execute(&images[visits.next()], &mut cost);
+                self.execute(&images[visits.advance()], &mut cost);
             }
         }
         self.account(cost, runs)
@@ -101,7 +118,7 @@ impl Cpu {
         cost.cycles += EXECUTION_CYCLES + u64::from(image.len) / 16;
         cost.instructions += u64::from(image.len) / 4;
         for page in image.pages() {
-            match self.itlb.touch(page) {
+            match self.itlb.fetch(page * PAGE_BYTES, PageSize::Small) {
                 Found::L1 => {}
                 Found::L2 => cost.cycles += L1_MISS_CYCLES,
                 Found::Walk => {
@@ -116,7 +133,7 @@ impl Cpu {
     fn interrupt(&mut self) {
         for _ in 0..self.random.rand_range(0..9) {
             let page = self.random.rand_range(0xf_ffff_ff80_0000..0xf_ffff_ff80_4000);
-            self.itlb.touch(page);
+            self.itlb.fetch(page * PAGE_BYTES, PageSize::Small);
         }
     }
 

@@ -6,15 +6,16 @@ use std::rc::Rc;
 
 use crate::caveat::Caveat;
 use crate::machine::{Fired, Loaded, MachineError, Result, Target};
+use crate::model::visits::Visits;
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::pack::{self, CHUNK_BYTES, CHUNKS_PER_PAGE};
 use crate::placement::{Addr, Image};
 use crate::trial::{Check, LoadCost};
 use crate::workload::{Case, OffsetRule, PackMode, plan};
 
+use super::EXECUTIONS_PER_RUN;
 use super::cpu::Cpu;
 use super::packs::{self, Packs, Span};
-use super::trigger::{EXECUTIONS_PER_RUN, Visits};
 
 /// Loads in a row that must be neighbours before the holes count as plugged.
 const PLUGGED_IN_A_ROW: u32 = 64;
@@ -125,7 +126,7 @@ impl<'a> SimLoaded<'a> {
     /// Counts the executions of every program in `runs` runs of the trigger.
     fn count(&mut self, counts: &mut [u64], runs: u32) {
         for _ in 0..runs * EXECUTIONS_PER_RUN {
-            counts[self.visits.next()] += 1;
+            counts[self.visits.advance()] += 1;
         }
     }
 }

@@ -15,10 +15,8 @@
 
 mod counters;
 mod cpu;
-mod itlb;
 mod load;
 mod packs;
-mod trigger;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,6 +29,9 @@ use self::cpu::Cpu;
 use self::load::SimLoaded;
 use self::packs::Packs;
 use super::{Counters, Loaded, Machine, Result};
+
+/// Programs that one run of a trigger executes: the kernel's `MAX_TAIL_CALL_CNT`.
+const EXECUTIONS_PER_RUN: u32 = 33;
 
 /// Programs of others in the packs of a fresh machine.
 const FOREIGN: u32 = 24;

@@ -1,0 +1,339 @@
+//! The model: two levels of set-associative arrays with true LRU, entries of 4 KiB and of 2 MiB.
+//!
+//! Knows plain integers only and leans on nothing else of this crate, so that a plugin of an emulator can drive it. Memory
+//! is taken once, when the model is made; an access allocates nothing. The same accesses give the same answers everywhere.
+//!
+//! What it leaves out: prefetches of translations, speculation, page-walk caches, flushes, data translations in a level that
+//! holds both, and replacement that is not LRU (Intel's is a pseudo-LRU: Tatar et al., TLB;DR, USENIX Security 2022).
+
+/// Bits below the number of a 4 KiB page and of a 2 MiB page.
+const SMALL_SHIFT: u32 = 12;
+const HUGE_SHIFT: u32 = 21;
+/// The key of no page: keys are page numbers of at most 52 bits, and one bit for the size.
+const NOBODY: u64 = u64::MAX;
+/// No node of a list.
+const NONE: u16 = u16::MAX;
+/// Up to so many ways are searched one by one; beyond, a list with an index is faster.
+const MOST_ROW_WAYS: u32 = 16;
+
+/// Size of the mapping an address is fetched through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageSize {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB.
+    Huge,
+}
+
+/// Where a translation was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    L1,
+    /// Missed L1, found in the second level.
+    L2,
+    /// In neither: a page walk.
+    Walk,
+}
+
+/// How an array chooses the set of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Index {
+    /// The low bits of the page number: a stride of two pages leaves half of the sets empty.
+    #[default]
+    Low,
+    /// The low bits, exclusive-or the bits above them.
+    Folded,
+}
+
+/// One array of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Array {
+    entries: u32,
+    ways: u32,
+    index: Index,
+}
+
+impl Array {
+    /// `entries` in sets of `ways`; as many ways as entries: fully associative.
+    pub const fn new(entries: u32, ways: u32, index: Index) -> Result<Self, BadArray> {
+        let whole = entries > 0 && entries < NONE as u32 && ways > 0 && entries.is_multiple_of(ways);
+        if !whole || !(entries / ways).is_power_of_two() || (ways > MOST_ROW_WAYS && ways != entries) {
+            return Err(BadArray { entries, ways });
+        }
+        Ok(Self { entries, ways, index })
+    }
+
+    /// How many translations it holds.
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// How many of them in a set.
+    pub fn ways(&self) -> u32 {
+        self.ways
+    }
+}
+
+/// An array that the model cannot be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadArray {
+    entries: u32,
+    ways: u32,
+}
+
+impl std::fmt::Display for BadArray {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { entries, ways } = self;
+        write!(f, "{entries} entries in {ways} ways: wanted are 1 to 65534 entries, a power of two of sets, and ")?;
+        write!(f, "at most {MOST_ROW_WAYS} ways or full associativity")
+    }
+}
+
+impl std::error::Error for BadArray {}
+
+/// One level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level {
+    /// Holds translations of 4 KiB.
+    pub small: Array,
+    /// Holds those of 2 MiB; `None`: they share the array of the 4 KiB ones.
+    pub huge: Option<Array>,
+}
+
+/// A whole iTLB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Geometry {
+    pub l1: Level,
+    pub l2: Level,
+    /// Adjacent 4 KiB pages that one entry can hold: 1, or on AMD 4 if they are contiguous in memory too. A power of two.
+    pub coalesced: u32,
+}
+
+/// The iTLB, and what it holds now.
+#[derive(Clone, Debug)]
+pub struct Itlb {
+    l1: Store,
+    l2: Store,
+    coalesce_bits: u32,
+    /// Key of the last access: it is in L1 and the most recent there, so another access changes nothing.
+    last: u64,
+}
+
+impl Itlb {
+    /// An empty iTLB.
+    pub fn new(geometry: &Geometry) -> Self {
+        let coalesce_bits = geometry.coalesced.max(1).ilog2();
+        Self { l1: Store::new(&geometry.l1), l2: Store::new(&geometry.l2), coalesce_bits, last: NOBODY }
+    }
+
+    /// Looks up the page of `addr`, and fills the levels that lacked it.
+    #[inline]
+    pub fn fetch(&mut self, addr: u64, size: PageSize) -> Found {
+        let key = match size {
+            PageSize::Small => (addr >> SMALL_SHIFT >> self.coalesce_bits) << 1,
+            PageSize::Huge => (addr >> HUGE_SHIFT) << 1 | 1,
+        };
+        if key == self.last {
+            return Found::L1;
+        }
+        self.last = key;
+        if self.l1.touch(key, size) {
+            Found::L1
+        } else if self.l2.touch(key, size) {
+            Found::L2
+        } else {
+            Found::Walk
+        }
+    }
+}
+
+/// The arrays of one level.
+#[derive(Clone, Debug)]
+struct Store {
+    small: Entries,
+    huge: Option<Entries>,
+}
+
+impl Store {
+    fn new(level: &Level) -> Self {
+        Self { small: Entries::new(&level.small), huge: level.huge.as_ref().map(Entries::new) }
+    }
+
+    #[inline]
+    fn touch(&mut self, key: u64, size: PageSize) -> bool {
+        match (&mut self.huge, size) {
+            (Some(huge), PageSize::Huge) => huge.touch(key),
+            _ => self.small.touch(key),
+        }
+    }
+}
+
+/// An array in the form that suits its associativity.
+#[derive(Clone, Debug)]
+enum Entries {
+    Rows(Rows),
+    List(List),
+}
+
+impl Entries {
+    fn new(array: &Array) -> Self {
+        let Array { entries, ways, index } = *array;
+        match ways > MOST_ROW_WAYS {
+            true => Self::List(List::new(entries as u16)),
+            false => Self::Rows(Rows::new(entries / ways, ways, index)),
+        }
+    }
+
+    /// Whether `key` is there; it is the most recent afterwards.
+    #[inline]
+    fn touch(&mut self, key: u64) -> bool {
+        match self {
+            Self::Rows(rows) => rows.touch(key),
+            Self::List(list) => list.touch(key),
+        }
+    }
+}
+
+/// Sets of few ways, each a row with the most recent key first.
+#[derive(Clone, Debug)]
+struct Rows {
+    keys: Box<[u64]>,
+    ways: usize,
+    set_bits: u32,
+    folded: bool,
+}
+
+impl Rows {
+    fn new(sets: u32, ways: u32, index: Index) -> Self {
+        let keys = vec![NOBODY; sets as usize * ways as usize].into_boxed_slice();
+        Self { keys, ways: ways as usize, set_bits: sets.ilog2(), folded: index == Index::Folded }
+    }
+
+    #[inline]
+    fn touch(&mut self, key: u64) -> bool {
+        let number = key >> 1;
+        let mixed = if self.folded { number ^ (number >> self.set_bits) } else { number };
+        let set = (mixed & ((1 << self.set_bits) - 1)) as usize;
+        let row = &mut self.keys[set * self.ways..][..self.ways];
+        // Each key moves one place back until the one looked for, or the oldest, drops out.
+        let mut carried = key;
+        for slot in row {
+            carried = std::mem::replace(slot, carried);
+            if carried == key {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// One entry of a fully associative array.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    key: u64,
+    /// Next in the chain of its bucket.
+    chain: u16,
+    newer: u16,
+    older: u16,
+}
+
+/// A fully associative array: a list from the most to the least recent, and buckets to find a key in it.
+#[derive(Clone, Debug)]
+struct List {
+    nodes: Box<[Node]>,
+    buckets: Box<[u16]>,
+    shift: u32,
+    newest: u16,
+    oldest: u16,
+}
+
+impl List {
+    fn new(entries: u16) -> Self {
+        let node = |at: u16| Node {
+            key: NOBODY,
+            chain: NONE,
+            newer: if at == 0 { NONE } else { at - 1 },
+            older: if at + 1 == entries { NONE } else { at + 1 },
+        };
+        // Four buckets an entry: most chains have one node.
+        let bits = (4 * u32::from(entries)).next_power_of_two().ilog2();
+        Self {
+            nodes: (0..entries).map(node).collect(),
+            buckets: vec![NONE; 1 << bits].into_boxed_slice(),
+            shift: u64::BITS - bits,
+            newest: 0,
+            oldest: entries - 1,
+        }
+    }
+
+    #[inline]
+    fn touch(&mut self, key: u64) -> bool {
+        let bucket = self.bucket(key);
+        let mut at = self.buckets[bucket];
+        while at != NONE {
+            let node = &self.nodes[at as usize];
+            if node.key == key {
+                self.move_to_front(at);
+                return true;
+            }
+            at = node.chain;
+        }
+        self.replace_oldest(key, bucket);
+        false
+    }
+
+    /// Multiplicative hashing by the golden ratio: neighbours in memory land far apart.
+    #[inline]
+    fn bucket(&self, key: u64) -> usize {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    #[inline]
+    fn replace_oldest(&mut self, key: u64, bucket: usize) {
+        let at = self.oldest;
+        self.unchain(at);
+        let node = &mut self.nodes[at as usize];
+        node.key = key;
+        node.chain = self.buckets[bucket];
+        self.buckets[bucket] = at;
+        self.move_to_front(at);
+    }
+
+    #[inline]
+    fn unchain(&mut self, at: u16) {
+        let Node { key, chain, .. } = self.nodes[at as usize];
+        if key == NOBODY {
+            return;
+        }
+        let bucket = self.bucket(key);
+        if self.buckets[bucket] == at {
+            self.buckets[bucket] = chain;
+            return;
+        }
+        let mut before = self.buckets[bucket];
+        while self.nodes[before as usize].chain != at {
+            before = self.nodes[before as usize].chain;
+        }
+        self.nodes[before as usize].chain = chain;
+    }
+
+    #[inline]
+    fn move_to_front(&mut self, at: u16) {
+        if at == self.newest {
+            return;
+        }
+        let Node { newer, older, .. } = self.nodes[at as usize];
+        self.nodes[newer as usize].older = older;
+        match older {
+            NONE => self.oldest = newer,
+            _ => self.nodes[older as usize].newer = newer,
+        }
+        self.nodes[self.newest as usize].newer = at;
+        let node = &mut self.nodes[at as usize];
+        (node.newer, node.older) = (NONE, self.newest);
+        self.newest = at;
+    }
+}
+
+#[cfg(test)]
+mod tests;
