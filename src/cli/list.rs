@@ -1,15 +1,16 @@
-//! `itlbench list`: the workloads in the binary, with what each asks; and the events of a CPU.
+//! `itlbench list`: the workloads in the binary, with what each asks; the events of a CPU; the iTLB models.
 
 use std::io::Write;
 
-use super::{Failure, list_events};
+use super::{Failure, list_events, list_models};
 use crate::workload::{Spec, builtin};
 
 /// Arguments of `itlbench list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Print the text of one workload, as a start for your own file; or `events`: what can be counted on a CPU
-    #[arg(value_name = "WORKLOAD|events")]
+    /// Print the text of one workload, as a start for your own file; `events`: what can be counted on a CPU;
+    /// or `models`: the iTLBs that can be modelled
+    #[arg(value_name = "WORKLOAD|events|models")]
     pub what: Option<String>,
     /// With `events`: a CPU by the name of the kernel's event list, as in `skylakex`; by default this host's
     #[arg(long, value_name = "NAME", requires = "what")]
@@ -20,6 +21,7 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let text = match (args.what.as_deref(), &args.cpu) {
         (Some("events"), cpu) => list_events::text(cpu.as_deref())?,
+        (Some("models"), None) => list_models::text(),
         (_, Some(_)) => return Err(Failure::Usage("--cpu goes with `itlbench list events`".to_owned())),
         (Some(name), None) => text_of(name)?,
         (None, None) => overview()?,

@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod failure;
 pub mod list;
 pub mod list_events;
+pub mod list_models;
 pub mod machines;
 pub mod publish;
 pub mod report;
