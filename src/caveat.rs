@@ -20,6 +20,8 @@ pub enum Caveat {
     PackOffEmulated,
     /// The placement of a trial missed its goal; the trial is kept and left out of the effect.
     PlacementMissed { goal: String, reached: String },
+    /// The pages of a trial were not mapped after its windows as before them.
+    MappingChanged { before: String, after: String },
     /// Not every program ran in the check pass.
     NotAllExecuted { executed: u32, programs: u32 },
     /// Some windows were discarded by rule.
@@ -54,6 +56,9 @@ impl fmt::Display for Caveat {
             ),
             Self::PlacementMissed { goal, reached } => {
                 write!(f, "placement missed its goal ({goal}; reached {reached}): left out of the effect")
+            }
+            Self::MappingChanged { before, after } => {
+                write!(f, "the code was mapped by {before} before the windows and by {after} after them")
             }
             Self::NotAllExecuted { executed, programs } => {
                 write!(f, "only {executed} of {programs} programs ran in the check pass")

@@ -9,9 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use itlbench::machine::kernel::KernelMachine;
+use itlbench::machine::kernel::{KernelMachine, pagewalk};
 use itlbench::machine::{Machine, Target};
-use itlbench::placement::Footprint;
+use itlbench::placement::mapping::{PageSize, Source};
+use itlbench::placement::{Addr, Footprint, Image, Observed};
 use itlbench::runfile::Run;
 use itlbench::trial::Trial;
 use itlbench::workload::{PackMode, Spec};
@@ -68,10 +69,50 @@ fn assert_placed(trial: &Trial) {
     let addresses: HashSet<u64> = trial.images.iter().map(|image| image.addr.0).collect();
     assert_eq!(addresses.len(), case.programs as usize);
     assert_eq!(Footprint::of(&trial.images), *print, "the footprint is that of the addresses");
+    assert_mapped(trial);
     match case.pack {
         PackMode::Off => assert!(print.own_pages_percent() >= 99.0, "{case}: {print:?}"),
         PackMode::On => assert!(print.pages_4k <= (print.ideal_pages_4k * 11 / 10).max(print.ideal_pages_4k + 1)),
     }
+}
+
+/// JITed code is mapped, read-only and executable, and the walk that says so sees kernel text as the 2 MiB pages it is.
+fn assert_mapped(trial: &Trial) {
+    let Some(Observed::Seen(mapping)) = &trial.mapping else { panic!("{}: {:?}", trial.case, trial.mapping) };
+    assert_eq!(mapping.pages, trial.footprint.pages_4k);
+    assert_eq!(mapping.mapped_4k + mapping.mapped_2m + mapping.mapped_1g, mapping.pages, "{mapping:?}");
+    assert_eq!((mapping.read_only, mapping.executable), (mapping.pages, mapping.pages), "{mapping:?}");
+    assert_eq!(mapping.kernel_text, Some(PageSize::Large));
+    if let (Source::BpfWalk | Source::KcoreWalk, Some(frames)) = (mapping.source, mapping.frames) {
+        assert!(frames.runs <= mapping.pages && frames.leaves_merged_16k <= mapping.leaves, "{mapping:?}");
+    }
+}
+
+#[test]
+fn two_sources_of_page_tables_agree_wherever_there_are_two() {
+    let Some(_turn) = tier() else { return };
+    let mut looks = pagewalk::open();
+    let sources = looks.sources();
+    if sources.len() < 2 {
+        println!("SKIP: this host offers {sources:?} only");
+        return;
+    }
+    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let case = Spec::builtin("chain").unwrap().case(256, PackMode::Off);
+    let loaded = machine.load(&case, 1).unwrap();
+    match looks.observe(loaded.images()) {
+        Observed::Seen(mapping) => assert_eq!(1 + mapping.agreeing.len(), sources.len(), "{mapping:?}"),
+        Observed::Unknown { reason } => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn a_page_that_is_not_mapped_is_told_from_one_that_cannot_be_read() {
+    let Some(_turn) = tier() else { return };
+    let mut looks = pagewalk::open();
+    let nowhere = Image { addr: Addr(0xffff_ffff_ffff_f000), len: 64 };
+    let Observed::Seen(mapping) = looks.observe(&[nowhere]) else { panic!("the last page is looked at") };
+    assert_eq!((mapping.pages, mapping.unmapped), (1, 1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub mod sim;
 
 use crate::caveat::Caveat;
 use crate::counters::{Group, Reading, Refusal};
-use crate::placement::Image;
+use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
 use crate::workload::Case;
 
@@ -79,6 +79,8 @@ pub trait Machine: std::fmt::Debug {
 pub trait Loaded: std::fmt::Debug {
     /// Where every program lies, in the order of visits; read back, not assumed.
     fn images(&self) -> &[Image];
+    /// By which pages they are mapped now; observed, not assumed.
+    fn observe_mapping(&mut self) -> Observed;
     /// What loading took.
     fn load_cost(&self) -> &LoadCost;
     /// Lets every program count its executions and reads the counts.

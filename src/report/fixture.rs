@@ -3,7 +3,9 @@
 use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
 use crate::host::Facts;
-use crate::placement::{Addr, Footprint, Image};
+use crate::placement::mapping::observed::{pages_of, with_neighbours};
+use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
+use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::runfile::manifest::MachineKind;
 use crate::runfile::{Manifest, Run};
 use crate::trial::{Check, LoadCost, Sample, Trial};
@@ -83,7 +85,11 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
     spec.samples = WINDOWS;
     let plan = Plan::new(std::slice::from_ref(&spec), SEED);
     let trials = plan.slots.iter().enumerate();
-    let trials = trials.map(|(at, slot)| trial(&plan.cases[slot.case], slot.trial, at as u32, &groups)).collect();
+    let mut trials: Vec<Trial> =
+        trials.map(|(at, slot)| trial(&plan.cases[slot.case], slot.trial, at as u32, &groups)).collect();
+    if machine == MachineKind::Sim {
+        trials.iter_mut().for_each(|trial| trial.mapping = trial.mapping.take().map(simulated));
+    }
     let mut caveats = vec![Caveat::PackOffEmulated];
     caveats.extend(host.hypervisor.clone().map(|hypervisor| Caveat::VirtualMachine { hypervisor }));
     let manifest = Manifest {
@@ -146,6 +152,7 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         seed: u64::from(sequence / 2),
         started_ms: u64::from(sequence) * 500,
         footprint: Footprint::of(&images),
+        mapping: Some(mapping(&images)),
         images,
         placed: true,
         load: LoadCost { programs: case.programs, fillers: case.programs, plugs: 3, settle_ns: 0, load_ns: 9_000_000 },
@@ -155,6 +162,24 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         unload_ns: 1_000_000,
         caveats: Vec::new(),
     }
+}
+
+fn simulated(mapping: Observed) -> Observed {
+    match mapping {
+        Observed::Seen(seen) => Observed::Seen(Mapping { source: Source::Simulated, kernel_text: None, ..seen }),
+        unknown => unknown,
+    }
+}
+
+/// As most kernels map packs: 4 KiB, frames in no order.
+fn mapping(images: &[Image]) -> Observed {
+    let pages = pages_of(images);
+    let frame = |page: u64| Some(page * 7 % 65_536);
+    let leaf =
+        |page| Leaf { size: PageSize::Small, writable: false, executable: true, global: true, frame: frame(page) };
+    let leaves = with_neighbours(&pages).into_iter().map(|page| (page, leaf(page))).collect();
+    let mapping = Mapping::of(Source::BpfWalk, &pages, &leaves);
+    Observed::Seen(Mapping { kernel_text: Some(PageSize::Large), ..mapping })
 }
 
 /// Two chunks a program, or a page and a guard page with the offset walking through the page.

@@ -9,6 +9,7 @@ pub mod echo;
 pub(crate) mod fixture;
 pub mod html;
 pub mod mail;
+pub mod mapping;
 pub mod sheet;
 pub mod summary;
 pub mod table;

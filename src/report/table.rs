@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::echo;
+use super::mapping;
 use super::summary::{CaseSummary, Summary};
 use super::units::{self, figure, or_absent, percent};
 use super::wording::{not_measured, wrap};
@@ -26,6 +27,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     }
     lines.extend(wrap(&title(summary), COLUMNS, "", ""));
     lines.extend(placement(summary));
+    lines.extend(mapping::sentences(summary.run).iter().flat_map(|text| wrap(text, COLUMNS, "  ", "    ")));
     lines.extend(primary(summary));
     lines.extend(others(summary));
     lines.extend(effects(summary));
@@ -43,7 +45,11 @@ fn title(summary: &Summary<'_>) -> String {
 }
 
 fn placement(summary: &Summary<'_>) -> Vec<String> {
-    let header = ["4K pages", "ideal", "2M regions", "own %", "busy %", "trials", "left out", "cut"];
+    let mapped = |case: &CaseSummary| mapping::cell(summary.run.trials.iter().filter(|trial| trial.case == case.case));
+    // One size for all stands in the sentence below the table.
+    let differ = summary.cases.iter().any(|case| mapped(case) != mapped(&summary.cases[0]));
+    let mut header = vec!["4K pages", "ideal", "2M regions", "own %", "busy %", "trials", "left out", "cut"];
+    header.extend(differ.then_some("mapped"));
     let row = |case: &CaseSummary| {
         let print = &case.footprint;
         let mut row = point(case);
@@ -57,6 +63,7 @@ fn placement(summary: &Summary<'_>) -> Vec<String> {
             case.trials_left_out.to_string(),
             case.windows_discarded.to_string(),
         ]);
+        row.extend(differ.then(|| mapped(case)));
         row
     };
     let heading = match summary.run.manifest.machine {
@@ -218,6 +225,17 @@ mod tests {
     #[test]
     fn table_of_an_interrupted_run() {
         insta::assert_snapshot!(rendered(&fixture::interrupted_run()));
+    }
+
+    #[test]
+    fn cases_mapped_by_other_pages_get_a_column_of_their_own() {
+        let mut run = fixture::timed_run();
+        assert!(!rendered(&run).contains("mapped\n"));
+        run.trials[0].mapping = None;
+        assert!(!rendered(&run).contains("mapped\n"), "the case has other trials");
+        let case = run.trials[0].case.clone();
+        run.trials.iter_mut().filter(|trial| trial.case == case).for_each(|trial| trial.mapping = None);
+        assert!(rendered(&run).contains("mapped\n"));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role, Unusable};
 use crate::host::Facts;
-use crate::placement::{Addr, Footprint, Image};
+use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
+use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, OffsetRule, PackMode, Spec, Stride, TriggerKind};
@@ -101,6 +102,21 @@ fn sample(shape: Vec<usize>) -> impl Strategy<Value = Sample> {
     })
 }
 
+fn mapping() -> impl Strategy<Value = Option<Observed>> {
+    let leaf = (any::<(bool, bool, bool)>(), prop::option::of(any::<u64>())).prop_map(|(rights, frame)| Leaf {
+        size: PageSize::Small,
+        writable: rights.0,
+        executable: rights.1,
+        global: rights.2,
+        frame,
+    });
+    let seen = prop::collection::btree_map(0u64..64, leaf, 0..9).prop_map(|leaves| {
+        let pages: Vec<u64> = leaves.keys().map(|page| page * 2).collect();
+        Observed::Seen(Mapping::of(Source::Ptdump, &pages, &leaves))
+    });
+    prop_oneof![Just(None), any::<String>().prop_map(|reason| Some(Observed::Unknown { reason })), seen.prop_map(Some)]
+}
+
 prop_compose! {
     fn trial(case: crate::workload::Case, shape: Vec<usize>, number: u32)(
         (sequence, seed, started_ms, unload_ns, placed) in any::<(u32, u64, u64, u64, bool)>(),
@@ -110,6 +126,7 @@ prop_compose! {
         baseline in vec(sample(shape.clone()), 0..3),
         samples in vec(sample(shape), 0..4),
         caveats in vec(caveat(), 0..2),
+        mapping in mapping(),
     ) -> Trial {
         // No image is longer than the module area holds; a footprint counts every page.
         let image = |(addr, len): (u64, u32)| Image { addr: Addr(addr >> 1), len: len >> 10 };
@@ -119,6 +136,7 @@ prop_compose! {
         Trial {
             case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, caveats,
             footprint: Footprint::of(&images[..images.len().min(1)]),
+            mapping,
             images,
             load: LoadCost { programs, fillers, plugs, settle_ns, load_ns },
             check: Check { executed, fewest, most, executions_per_run },
@@ -185,6 +203,7 @@ fn small() -> Run {
         seed: 4,
         started_ms: 10,
         footprint: Footprint::of(&images),
+        mapping: None,
         images: images.clone(),
         placed: true,
         load: LoadCost::default(),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::caveat::Caveat;
 use crate::counters::{Group, Reading, Refusal, Unusable};
 use crate::host::Facts;
-use crate::placement::{Addr, Footprint, Image};
+use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, OffsetRule, PackMode, Spec, Stride, TriggerKind};
@@ -249,6 +249,8 @@ pub(super) struct PlacementRecord {
     sequence: u32,
     placed: bool,
     footprint: Footprint,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mapping: Option<Observed>,
     load: LoadCost,
     images: Vec<ImageRow>,
 }
@@ -262,6 +264,7 @@ impl PlacementRecord {
             sequence: trial.sequence,
             placed: trial.placed,
             footprint: trial.footprint.clone(),
+            mapping: trial.mapping.clone(),
             load: trial.load.clone(),
             images: trial.images.iter().map(|image| ImageRow(HexAddr(image.addr.0), image.len)).collect(),
         }
@@ -323,6 +326,7 @@ impl TrialRecord {
             seed: self.seed,
             started_ms: self.started_ms,
             footprint: placement.footprint,
+            mapping: placement.mapping,
             images: images.collect(),
             placed: placement.placed,
             load: placement.load,

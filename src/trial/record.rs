@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::caveat::Caveat;
 use crate::counters::{Reading, Unusable};
-use crate::placement::{Footprint, Image};
+use crate::placement::{Footprint, Image, Observed};
 use crate::workload::Case;
 
 /// One counted window.
@@ -62,6 +62,9 @@ pub struct Trial {
     /// Seconds since the run began.
     pub started_ms: u64,
     pub footprint: Footprint,
+    /// By which pages they are mapped, before the windows; absent in files that were written before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<Observed>,
     /// Where every program lies, in the order of visits.
     pub images: Vec<Image>,
     /// False if the placement missed its goal; then the trial is left out of the effect.

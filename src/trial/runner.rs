@@ -3,7 +3,7 @@
 use crate::caveat::Caveat;
 use crate::counters::Reading;
 use crate::machine::{Counters, Loaded, Machine, MachineError, Result, Target};
-use crate::placement::Footprint;
+use crate::placement::{Footprint, Observed};
 use crate::workload::{Case, Slot};
 
 use super::protocol::{self, Protocol};
@@ -32,11 +32,12 @@ pub fn run_trial(
     if check.executions_per_run == 0 {
         return Err(MachineError::failed(format!("failed to run `{case}`: the trigger executed no program")));
     }
-    let facts = LoadFacts::of(loaded.as_ref(), case, &check);
+    let facts = LoadFacts::of(loaded.as_mut(), case, &check);
     let windows = measure(loaded.as_mut(), counters, protocol, &check)?;
     let mut caveats = facts.caveats;
     caveats.extend(loaded.caveats());
     caveats.extend(windows.caveat);
+    caveats.extend(changed(&facts.mapping, &loaded.observe_mapping()));
     let unload_ns = loaded.unload()?;
     Ok(Trial {
         case: case.clone(),
@@ -46,6 +47,7 @@ pub fn run_trial(
         started_ms: start.started_ms,
         placed: facts.placed,
         footprint: facts.footprint,
+        mapping: Some(facts.mapping),
         images: facts.images,
         load: facts.cost,
         check,
@@ -60,13 +62,14 @@ pub fn run_trial(
 struct LoadFacts {
     images: Vec<crate::placement::Image>,
     footprint: Footprint,
+    mapping: Observed,
     cost: LoadCost,
     placed: bool,
     caveats: Vec<Caveat>,
 }
 
 impl LoadFacts {
-    fn of(loaded: &dyn Loaded, case: &Case, check: &Check) -> Self {
+    fn of(loaded: &mut dyn Loaded, case: &Case, check: &Check) -> Self {
         let images = loaded.images().to_vec();
         let footprint = Footprint::of(&images);
         let mut caveats = Vec::new();
@@ -77,7 +80,21 @@ impl LoadFacts {
         if check.executed < case.programs {
             caveats.push(Caveat::NotAllExecuted { executed: check.executed, programs: case.programs });
         }
-        Self { images, footprint, cost: loaded.load_cost().clone(), placed: missed.is_none(), caveats }
+        let mapping = loaded.observe_mapping();
+        Self { images, footprint, mapping, cost: loaded.load_cost().clone(), placed: missed.is_none(), caveats }
+    }
+}
+
+/// Windows were measured over two mappings if the kernel has split or merged pages meanwhile.
+fn changed(before: &Observed, after: &Observed) -> Option<Caveat> {
+    match (before, after) {
+        (Observed::Seen(before), Observed::Seen(after)) if before.phrase() != after.phrase() => {
+            Some(Caveat::MappingChanged { before: before.phrase(), after: after.phrase() })
+        }
+        (Observed::Seen(before), Observed::Unknown { reason }) => {
+            Some(Caveat::MappingChanged { before: before.phrase(), after: format!("unknown ({reason})") })
+        }
+        _ => None,
     }
 }
 
@@ -199,7 +216,9 @@ impl Bracket<'_> {
 mod tests {
     use super::*;
     use crate::machine::Fired;
-    use crate::placement::Image;
+    use crate::placement::mapping::{Leaf, PageSize, Source};
+    use crate::placement::{Image, Mapping};
+    use std::collections::BTreeMap;
 
     /// A microsecond a run, but the first firings take twice as long: something else ran beside them.
     #[derive(Debug, Default)]
@@ -211,6 +230,9 @@ mod tests {
     impl Loaded for DisturbedAtFirst {
         fn images(&self) -> &[Image] {
             &[]
+        }
+        fn observe_mapping(&mut self) -> Observed {
+            Observed::Unknown { reason: "nothing is mapped".to_owned() }
         }
         fn load_cost(&self) -> &LoadCost {
             &self.cost
@@ -229,6 +251,27 @@ mod tests {
         fn unload(self: Box<Self>) -> Result<u64> {
             Ok(0)
         }
+    }
+
+    fn seen(small: u32, large: u32) -> Observed {
+        let leaf = |size| Leaf { size, writable: false, executable: true, global: false, frame: None };
+        let sizes = (0..small).map(|_| PageSize::Small).chain((0..large).map(|_| PageSize::Large));
+        let leaves: BTreeMap<u64, Leaf> = sizes.enumerate().map(|(at, size)| (at as u64, leaf(size))).collect();
+        let pages: Vec<u64> = leaves.keys().copied().collect();
+        Observed::Seen(Mapping::of(Source::BpfWalk, &pages, &leaves))
+    }
+
+    #[test]
+    fn a_mapping_that_changes_under_the_windows_is_a_caveat() {
+        assert_eq!(changed(&seen(4, 0), &seen(4, 0)), None);
+        let merged = changed(&seen(4, 0), &seen(0, 4)).expect("pages were merged");
+        assert_eq!(
+            merged.to_string(),
+            "the code was mapped by 4 KiB RO+X before the windows and by 2 MiB RO+X after them"
+        );
+        let gone = Observed::Unknown { reason: "no source".to_owned() };
+        assert!(changed(&seen(4, 0), &gone).is_some_and(|caveat| caveat.to_string().contains("unknown (no source)")));
+        assert_eq!(changed(&gone, &gone), None, "never known is said elsewhere");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::settle::Settle;
 use super::trigger::Trigger;
 use crate::caveat::Caveat;
 use crate::machine::{Fired, Loaded, Result, Target};
-use crate::placement::Image;
+use crate::placement::mapping::Looks;
+use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
 
 /// Programs in the kernel and the trigger that runs them. Dropping it unloads them; the process ending does too, however it ends.
@@ -16,19 +17,30 @@ pub struct KernelLoaded<'a> {
     placed: Placed,
     trigger: Trigger,
     settle: &'a mut Settle,
+    looks: &'a mut Looks,
     caveats: Vec<Caveat>,
 }
 
 impl<'a> KernelLoaded<'a> {
     /// Takes over what was placed.
-    pub fn new(placed: Placed, trigger: Trigger, settle: &'a mut Settle, caveats: Vec<Caveat>) -> Self {
-        Self { placed, trigger, settle, caveats }
+    pub fn new(
+        placed: Placed,
+        trigger: Trigger,
+        settle: &'a mut Settle,
+        looks: &'a mut Looks,
+        caveats: Vec<Caveat>,
+    ) -> Self {
+        Self { placed, trigger, settle, looks, caveats }
     }
 }
 
 impl Loaded for KernelLoaded<'_> {
     fn images(&self) -> &[Image] {
         &self.placed.images
+    }
+
+    fn observe_mapping(&mut self) -> Observed {
+        self.looks.observe(&self.placed.images)
     }
 
     fn load_cost(&self) -> &LoadCost {

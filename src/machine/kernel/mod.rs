@@ -4,6 +4,7 @@
 
 pub mod fillers;
 pub mod loaded;
+pub mod pagewalk;
 pub mod perf;
 pub mod pin;
 pub mod place;
@@ -30,6 +31,7 @@ use self::settle::Settle;
 use self::trigger::Trigger;
 use super::{Counters, Loaded, Machine, MachineError, Result};
 use crate::caveat::Caveat;
+use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
 use crate::workload::{Body, Case, PackMode, TriggerKind, plan};
 
@@ -42,6 +44,7 @@ pub struct KernelMachine {
     pinned: Pinned,
     stop: Arc<AtomicBool>,
     settle: Settle,
+    looks: Looks,
     kits: BTreeMap<(TriggerKind, Body), Kit>,
     packs: bool,
     most_sockets: usize,
@@ -65,6 +68,7 @@ impl KernelMachine {
             pinned,
             stop,
             settle: Settle::watching(),
+            looks: pagewalk::open(),
             kits: BTreeMap::new(),
             packs: true,
             most_sockets: raise_descriptor_limit(),
@@ -141,7 +145,7 @@ impl Machine for KernelMachine {
         if self.harden && case.trigger == TriggerKind::Chain {
             caveats.push(Caveat::ChainIndirect { reason: "net.core.bpf_jit_harden blinds constants".to_owned() });
         }
-        Ok(Box::new(KernelLoaded::new(placed, trigger, &mut self.settle, caveats)))
+        Ok(Box::new(KernelLoaded::new(placed, trigger, &mut self.settle, &mut self.looks, caveats)))
     }
 
     fn counters(&mut self) -> Result<Box<dyn Counters>> {

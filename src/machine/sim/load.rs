@@ -8,8 +8,10 @@ use crate::caveat::Caveat;
 use crate::machine::{Fired, Loaded, MachineError, Result, Target};
 use crate::model::visits::Visits;
 use crate::placement::image::PAGE_BYTES;
+use crate::placement::mapping::observed::{pages_of, with_neighbours};
+use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::pack::{self, CHUNK_BYTES, CHUNKS_PER_PAGE};
-use crate::placement::{Addr, Image};
+use crate::placement::{Addr, Image, Observed};
 use crate::trial::{Check, LoadCost};
 use crate::workload::{Case, OffsetRule, PackMode, plan};
 
@@ -183,6 +185,19 @@ fn chunks_to_page_border(addr: Addr) -> u32 {
 impl Loaded for SimLoaded<'_> {
     fn images(&self) -> &[Image] {
         &self.images
+    }
+
+    fn observe_mapping(&mut self) -> Observed {
+        let pages = pages_of(&self.images);
+        let leaf = |page: &u64| Leaf {
+            size: PageSize::Small,
+            writable: false,
+            executable: true,
+            global: false,
+            frame: Some(*page),
+        };
+        let leaves = with_neighbours(&pages).iter().map(|page| (*page, leaf(page))).collect();
+        Observed::Seen(Mapping::of(Source::Simulated, &pages, &leaves))
     }
 
     fn load_cost(&self) -> &LoadCost {

@@ -2,9 +2,11 @@
 //! never assumed. Apart because it is pure: decoding, walking and counting need no kernel, only something that reads tables.
 
 pub mod entry;
+pub mod look;
 pub mod observed;
 pub mod ptdump;
 pub mod walk;
 
 pub use entry::{Leaf, PageSize};
+pub use look::Looks;
 pub use observed::{Frames, Mapping, Observed, Source};

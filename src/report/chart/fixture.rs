@@ -68,6 +68,7 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         seed: u64::from(trial),
         started_ms: u64::from(sequence) * 100,
         footprint: Footprint::of(&images),
+        mapping: None,
         images,
         placed: true,
         load: LoadCost { programs: case.programs, ..LoadCost::default() },

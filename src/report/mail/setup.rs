@@ -1,5 +1,6 @@
 //! Where and how it was measured, what was verified, and how to do it again.
 
+use super::super::mapping;
 use super::super::summary::Summary;
 use super::super::wording::{ascii, wrap};
 use super::{Block, COLUMNS, items};
@@ -116,11 +117,13 @@ pub(super) fn verified(summary: &Summary<'_>) -> Vec<String> {
     let ran = trials.iter().filter(|trial| trial.check.executed >= trial.case.programs).count();
     let windows: usize = trials.iter().map(|trial| trial.samples.len()).sum();
     let kept: usize = trials.iter().map(|trial| trial.kept().count()).sum();
-    vec![
-        format!("placement: {source}; {} of {all} trials reached their goal, the others are left out", all - missed),
+    let placement =
+        format!("placement: {source}; {} of {all} trials reached their goal, the others are left out", all - missed);
+    let others = [
         format!("execution: every program ran in the check pass of {ran} of {all} trials"),
         format!("windows: {kept} of {windows} kept; none is scaled"),
-    ]
+    ];
+    [placement].into_iter().chain(mapping::sentences(summary.run)).chain(others).collect()
 }
 
 /// The command, with its seed.

@@ -1,0 +1,126 @@
+//! In: addresses of JITed code. Out: how the running kernel maps them, by every source this host offers.
+//! Apart because each source opens something of the kernel's: a BPF program, /proc/kcore, debugfs.
+
+mod bpf;
+mod direct_map;
+mod kcore;
+mod marker;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use crate::placement::Addr;
+use crate::placement::image::PAGE_BYTES;
+use crate::placement::mapping::look::{Look, Looks};
+use crate::placement::mapping::ptdump::Ptdump;
+use crate::placement::mapping::walk::{Root, Tables, Walker};
+use crate::placement::mapping::{Leaf, Source};
+
+/// Opens every source. The BPF programs among them take a place in the packs: open before a layout is built, and keep open.
+pub fn open() -> Looks {
+    let mut looks = Looks::new(kernel_text());
+    looks.add(Source::BpfWalk, bpf::BpfWalk::open().map(boxed));
+    looks.add(Source::KcoreWalk, kcore::KcoreWalk::open(Path::new("/proc/kcore")).map(boxed));
+    looks.add(Source::Ptdump, PtdumpFile::open(Path::new("/sys/kernel/debug/page_tables/kernel")).map(boxed));
+    looks
+}
+
+fn boxed(look: impl Look + 'static) -> Box<dyn Look> {
+    Box::new(look)
+}
+
+/// A file of debugfs.
+#[derive(Debug)]
+struct PtdumpFile<'a> {
+    path: &'a Path,
+}
+
+impl<'a> PtdumpFile<'a> {
+    fn open(path: &'a Path) -> Result<Self, String> {
+        let mut first = String::new();
+        let file = File::open(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+        BufReader::new(file).read_line(&mut first).map_err(|error| format!("`{}`: {error}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Look for PtdumpFile<'_> {
+    fn source(&self) -> Source {
+        Source::Ptdump
+    }
+
+    fn look(&mut self, pages: &[u64]) -> Result<BTreeMap<u64, Leaf>, String> {
+        let text = fs::read_to_string(self.path).map_err(|error| format!("`{}`: {error}", self.path.display()))?;
+        let dump = Ptdump::parse(&text).ok_or_else(|| format!("`{}` is no page-table dump", self.path.display()))?;
+        Ok(pages.iter().filter_map(|page| Some((*page, dump.lookup(page * PAGE_BYTES)?))).collect())
+    }
+}
+
+/// Walks to each of `pages` with fresh eyes.
+fn walk_all<T: Tables>(tables: &mut T, root: Root, pages: &[u64]) -> Result<BTreeMap<u64, Leaf>, String> {
+    let mut walker = Walker::new(tables, root);
+    let mut leaves = BTreeMap::new();
+    for page in pages {
+        if let Some(leaf) = walker.walk(page * PAGE_BYTES).map_err(|error| error.to_string())? {
+            leaves.insert(*page, leaf);
+        }
+    }
+    Ok(leaves)
+}
+
+/// Bits of a physical address: encryption bits of SME and SEV are above them.
+fn physical_bits() -> u32 {
+    physical_bits_in(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn physical_bits_in(cpuinfo: &str) -> u32 {
+    /// What the architecture allows, for want of better knowledge.
+    const MOST: u32 = 52;
+    let line = cpuinfo.lines().find(|line| line.starts_with("address sizes"));
+    let bits = line.and_then(|line| line.split_once(':')?.1.split_whitespace().next()?.parse().ok());
+    bits.unwrap_or(MOST)
+}
+
+/// Where the kernel's text begins; `None` if the kernel does not show it.
+fn kernel_text() -> Option<Addr> {
+    let file = BufReader::new(File::open("/proc/kallsyms").ok()?);
+    file.lines().map_while(Result::ok).find_map(|line| text_symbol(&line)).filter(|addr| addr.0 != 0)
+}
+
+fn text_symbol(line: &str) -> Option<Addr> {
+    let (addr, rest) = line.split_once(' ')?;
+    let (_, name) = rest.split_once(' ')?;
+    (name == "_text" || name == "_stext").then_some(Addr(u64::from_str_radix(addr, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn physical_bits_are_those_the_kernel_reports() {
+        assert_eq!(physical_bits_in("flags\t: fpu\naddress sizes\t: 43 bits physical, 48 bits virtual\n"), 43);
+        assert_eq!(physical_bits_in("processor\t: 0\n"), 52);
+    }
+
+    #[test]
+    fn the_text_symbol_is_told_from_others() {
+        assert_eq!(text_symbol("ffffffff81000000 T _text"), Some(Addr(0xffff_ffff_8100_0000)));
+        assert_eq!(text_symbol("ffffffff81000000 T _text_of_others"), None);
+        assert_eq!(text_symbol("0000000000000000 A fixed_percpu_data"), None);
+    }
+
+    #[test]
+    fn a_dump_in_a_file_is_a_source_and_its_absence_a_reason() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("kernel");
+        let reason = PtdumpFile::open(&path).expect_err("there is none");
+        assert!(reason.contains("No such file"), "{reason}");
+        std::fs::write(&path, "0xffffffffc0000000-0xffffffffc0002000           8K     ro                     x  pte\n")
+            .expect("write");
+        let leaves = PtdumpFile::open(&path).expect("a dump").look(&[0xf_ffff_fffc_0001, 1]).expect("a look");
+        assert!(leaves[&0xf_ffff_fffc_0001].executable && leaves.len() == 1);
+    }
+}
