@@ -17,6 +17,7 @@ use crate::machine::MachineError;
 use crate::report::{Summary, table};
 use crate::runfile::manifest::MachineKind;
 use crate::runfile::{Manifest, Run};
+use crate::trial::runner::Instruments;
 use crate::workload::{Body, OffsetRule, PackMode, Plan, Spec, Stride};
 
 /// Arguments of `itlbench run`.
@@ -75,6 +76,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     }
     let Opened { mut machine, cpu } = machines::open(args.machine, args.cpu, seed, &facts, Arc::clone(&stop))?;
     let mut counters = machine.counters()?;
+    let mut meters = machine.meters()?;
     let manifest = Manifest {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         machine: args.machine,
@@ -86,12 +88,19 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         planned_trials: plan.slots.len() as u32,
         groups: counters.groups().to_vec(),
         refused: counters.refused().to_vec(),
+        meters: meters.meters().to_vec(),
+        meters_absent: meters.absent().to_vec(),
         caveats: caveats(machine.caveats(), &facts, counters.groups(), args.machine),
         host: facts,
     };
     let dir = make_directory(&args.out, &manifest)?;
     let session = Session::create(&dir.join("run.jsonl"), &manifest)?;
-    let ended = session.run(&plan, machine.as_mut(), counters.as_mut(), &stop)?;
+    let ended = session.run(
+        &plan,
+        machine.as_mut(),
+        &mut Instruments { counters: counters.as_mut(), meters: meters.as_mut() },
+        &stop,
+    )?;
     if ended.interrupted && ended.trials == 0 {
         return Err(MachineError::interrupted().into());
     }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
-use crate::machine::{Counters, ErrorKind, Machine};
+use crate::machine::{ErrorKind, Machine};
 use crate::runfile::{Manifest, Writer};
 use crate::samples::histogram;
 use crate::trial::Protocol;
-use crate::trial::runner::{Start, run_trial};
+use crate::trial::runner::{Instruments, Start, run_trial};
 use crate::workload::Plan;
 
 /// How a run ended.
@@ -43,7 +43,7 @@ impl<'a> Session<'a> {
         mut self,
         plan: &Plan,
         machine: &mut dyn Machine,
-        counters: &mut dyn Counters,
+        instruments: &mut Instruments<'_>,
         stop: &AtomicBool,
     ) -> Result<Ended, Failure> {
         let progress = progress(plan.slots.len() as u64);
@@ -53,7 +53,7 @@ impl<'a> Session<'a> {
             progress.set_message(case.to_string());
             let start = Start { slot: *slot, sequence: sequence as u32, started_ms: self.elapsed_ms() };
             let protocol = Protocol::new(self.samples_of(&case.workload));
-            let trial = match run_trial(start, case, machine, counters, &protocol) {
+            let trial = match run_trial(start, case, machine, instruments, &protocol) {
                 Ok(trial) => trial,
                 Err(error) if error.kind == ErrorKind::Interrupted => {
                     interrupted = true;

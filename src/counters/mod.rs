@@ -3,10 +3,12 @@
 
 pub mod catalog;
 pub mod event;
+pub mod meter;
 pub mod reading;
 pub mod role;
 
 pub use catalog::{Catalog, Core, CpuId};
 pub use event::{Event, EventCode, Group, Refusal};
+pub use meter::{Meter, MeterAbsence};
 pub use reading::{Reading, Unusable};
 pub use role::Role;

@@ -1,5 +1,7 @@
 //! One group read, and the rule by which it counts or is thrown out.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// One read of one group: raw counts in the order of the group's events, and both times.
@@ -10,7 +12,7 @@ pub struct Reading {
     pub running_ns: u64,
 }
 
-/// Why a reading is thrown out. It is counted, never scaled.
+/// Why a window is left out. It stays in the run file and is counted, never scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unusable {
@@ -18,6 +20,43 @@ pub enum Unusable {
     Multiplexed,
     /// read(2) gave 0 bytes: the pinned group lost its counters.
     Empty,
+    /// The measuring thread was taken off the CPU in the window or just before it.
+    Preempted,
+    /// More interrupts or softirqs, the tick's apart, than the trial's median window and one a millisecond.
+    Interrupted,
+    /// The firmware ran (system management interrupt).
+    ManagementInterrupt,
+    /// The hypervisor ran something else.
+    Stolen,
+    /// The measuring thread met a page fault.
+    Faulted,
+}
+
+impl Unusable {
+    /// Every reason, in the order in which reports name them.
+    pub const ALL: [Self; 7] = [
+        Self::Multiplexed,
+        Self::Empty,
+        Self::Preempted,
+        Self::Interrupted,
+        Self::ManagementInterrupt,
+        Self::Stolen,
+        Self::Faulted,
+    ];
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Multiplexed => "multiplexed",
+            Self::Empty => "lost its counters",
+            Self::Preempted => "preempted by another task",
+            Self::Interrupted => "interrupted more than usual",
+            Self::ManagementInterrupt => "hit by a system management interrupt",
+            Self::Stolen => "robbed of time by the hypervisor",
+            Self::Faulted => "page fault",
+        })
+    }
 }
 
 impl Reading {

@@ -8,6 +8,7 @@ mod cpu;
 pub mod facts;
 mod kernel;
 pub mod live;
+pub mod per_cpu;
 mod tree;
 
 pub use checks::{Check, Level, blocking};

@@ -6,7 +6,7 @@ pub mod kernel;
 pub mod sim;
 
 use crate::caveat::Caveat;
-use crate::counters::{Group, Reading, Refusal};
+use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal};
 use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
 use crate::workload::Case;
@@ -71,6 +71,8 @@ pub trait Machine: std::fmt::Debug {
     fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>>;
     /// Opens what can be counted around the trigger.
     fn counters(&mut self) -> Result<Box<dyn Counters>>;
+    /// Opens the meters of what else runs on the CPU of the windows.
+    fn meters(&mut self) -> Result<Box<dyn Meters>>;
     /// What a reader must know about this machine.
     fn caveats(&self) -> Vec<Caveat>;
 }
@@ -103,4 +105,14 @@ pub trait Counters: std::fmt::Debug {
     fn disable(&mut self) -> Result<()>;
     /// Reads every group; one cumulative reading per group, empty counts if a group lost its counters.
     fn read(&mut self, into: &mut Vec<Reading>) -> Result<()>;
+}
+
+/// Meters of what else ran on the CPU of the windows; read between windows, never inside.
+pub trait Meters: std::fmt::Debug {
+    /// What is read, in the order of the values.
+    fn meters(&self) -> &[Meter];
+    /// What this machine does not offer, and why.
+    fn absent(&self) -> &[MeterAbsence];
+    /// Cumulative values; a window's share is a difference.
+    fn read(&mut self, into: &mut Vec<u64>) -> Result<()>;
 }

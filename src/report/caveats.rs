@@ -9,6 +9,8 @@ use crate::runfile::manifest::MachineKind;
 use crate::trial::Trial;
 use crate::workload::{Case, PackMode};
 
+use super::noise;
+
 /// Caveats of the manifest, of reading and of the trials, sorted. Those that trials repeat with other numbers become one: missed
 /// placements and discarded windows one per case, the worst of the windows out of proportion and of the programs that did not
 /// run one per run.
@@ -26,6 +28,7 @@ pub fn of(run: &Run) -> Vec<Caveat> {
     all.extend(once.into_iter().cloned());
     all.extend(worst_linearity(&repeating));
     all.extend(fewest_executed(&repeating));
+    all.extend(noise::left_out(run));
     for case in pairing::cases(run) {
         let trials: Vec<&Trial> = run.trials.iter().filter(|trial| trial.case == case).collect();
         all.extend(missed(&case, &trials));

@@ -105,6 +105,8 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
         planned_trials: plan.slots.len() as u32,
         groups,
         refused,
+        meters: Vec::new(),
+        meters_absent: Vec::new(),
         host,
         caveats,
     };
@@ -219,7 +221,14 @@ fn sample(case: &Case, trial: u32, window: u32, groups: &[Group], empty: bool) -
         running_ns: wall_ns,
     };
     let executions = if empty { 0 } else { EXECUTIONS };
-    Sample { runs, executions, wall_ns, readings: groups.iter().map(reading).collect(), discarded: None }
+    Sample {
+        runs,
+        executions,
+        wall_ns,
+        readings: groups.iter().map(reading).collect(),
+        meters: Vec::new(),
+        discarded: None,
+    }
 }
 
 /// Between 0 and 1, the same on every call.

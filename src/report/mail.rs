@@ -9,6 +9,7 @@ mod setup;
 pub use check::check_mail;
 
 use super::Summary;
+use super::noise;
 use super::table::SIMULATED;
 use super::wording::{ascii, not_measured, wrap};
 use crate::runfile::manifest::MachineKind;
@@ -29,6 +30,8 @@ pub fn mail(summary: &Summary<'_>) -> String {
     blocks.extend(results::blocks(summary));
     blocks.extend(dots::block(summary));
     blocks.push(Block { title: "Verified", lines: items(setup::verified(summary)) });
+    blocks
+        .push(Block { title: "Others on the CPU (noise meters, per window)", lines: items(noise::lines(summary.run)) });
     blocks.push(Block { title: "Not measured", lines: items(missing(summary)) });
     blocks.push(Block { title: "Read with care", lines: items(summary.caveats.iter().map(ToString::to_string)) });
     blocks.push(Block { title: "Reproduce", lines: setup::reproduce(summary) });

@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 pub mod html;
 pub mod mail;
 pub mod mapping;
+pub mod noise;
 pub mod sheet;
 pub mod summary;
 pub mod table;

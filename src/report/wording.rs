@@ -1,6 +1,6 @@
 //! Sentences and line breaks that the text outputs share.
 
-use crate::counters::Refusal;
+use crate::counters::{MeterAbsence, Refusal};
 use crate::samples::Metric;
 
 use super::Summary;
@@ -16,6 +16,7 @@ pub fn not_measured(summary: &Summary<'_>) -> Vec<String> {
         lines.push(format!("{}: no such figure stands in this report", missing.join(" and ")));
     }
     lines.extend(refused_by_reason(&summary.run.manifest.refused));
+    lines.extend(meters_by_reason(&summary.run.manifest.meters_absent));
     lines
 }
 
@@ -33,6 +34,11 @@ pub fn refused_by_reason(refused: &[Refusal]) -> Vec<String> {
         lines.push(format!("{}: {}: {}", names.join(", "), first.errno, first.meaning));
     }
     lines
+}
+
+/// Absent noise meters, those of one reason in one line.
+fn meters_by_reason(absent: &[MeterAbsence]) -> Vec<String> {
+    absent.iter().map(|absence| format!("noise meters: {absence}")).collect()
 }
 
 fn named(refusal: &Refusal) -> String {

@@ -14,6 +14,8 @@ pub(super) struct Ledger {
     planned: u32,
     /// Events of each group.
     shape: Vec<usize>,
+    /// Noise meters.
+    meters: usize,
     seen: BTreeSet<(usize, u32)>,
 }
 
@@ -21,7 +23,8 @@ impl Ledger {
     /// Rules of `manifest`, whose matrix has `cases` cases.
     pub fn new(manifest: &Manifest, cases: usize) -> Self {
         let shape = manifest.groups.iter().map(|group| group.events.len()).collect();
-        Self { cases, planned: manifest.planned_trials, shape, seen: BTreeSet::new() }
+        let meters = manifest.meters.len();
+        Self { cases, planned: manifest.planned_trials, shape, meters, seen: BTreeSet::new() }
     }
 
     /// Trials noted.
@@ -54,10 +57,13 @@ impl Ledger {
         self.seen.insert((case, trial));
     }
 
-    /// A reading has one count per event of its group, or none if the group lost its counters.
+    /// A reading has one count per event of its group, or none if the group lost its counters; meters are all there or none is.
     fn check_readings(&self, sample: &Sample) -> Result<(), String> {
         if sample.readings.len() != self.shape.len() {
             return Err(format!("a window has {} readings for {} groups", sample.readings.len(), self.shape.len()));
+        }
+        if !sample.meters.is_empty() && sample.meters.len() != self.meters {
+            return Err(format!("a window has {} values for {} meters", sample.meters.len(), self.meters));
         }
         for (reading, &events) in sample.readings.iter().zip(&self.shape) {
             if !reading.counts.is_empty() && reading.counts.len() != events {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::caveat::Caveat;
-use crate::counters::{Group, Refusal};
+use crate::counters::{Group, Meter, MeterAbsence, Refusal};
 use crate::host::Facts;
 use crate::workload::Spec;
 
@@ -32,6 +32,9 @@ pub struct Manifest {
     pub planned_trials: u32,
     pub groups: Vec<Group>,
     pub refused: Vec<Refusal>,
+    /// Noise meters read with every window, and those that were not to be had.
+    pub meters: Vec<Meter>,
+    pub meters_absent: Vec<MeterAbsence>,
     pub host: Facts,
     pub caveats: Vec<Caveat>,
 }

@@ -4,6 +4,7 @@
 mod ledger;
 mod lines;
 pub mod manifest;
+mod noise;
 pub mod reader;
 pub mod wire;
 pub mod writer;

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::caveat::Caveat;
-use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role, Unusable};
+use crate::counters::{Event, EventCode, Group, Meter, MeterAbsence, Reading, Refusal, Role, Unusable};
 use crate::host::Facts;
 use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::{Addr, Footprint, Image, Observed};
@@ -74,6 +74,7 @@ prop_compose! {
         refused in vec((event(), any::<String>(), any::<String>()), 0..2),
         host in facts(),
         caveats in vec(caveat(), 0..3),
+        absence in any::<String>(),
     ) -> Manifest {
         let group = |(name, events, pinned)| Group { name, events, pinned };
         let refusal = |(event, errno, meaning)| Refusal { event, errno, meaning };
@@ -82,6 +83,8 @@ prop_compose! {
             workloads: vec![workloads.0, workloads.1],
             groups: groups.into_iter().map(group).collect(),
             refused: refused.into_iter().map(refusal).collect(),
+            meters: vec![Meter::Switches, Meter::Aperf],
+            meters_absent: vec![MeterAbsence { meters: vec![Meter::Smis], reason: absence }],
         }
     }
 }
@@ -96,10 +99,18 @@ fn sample(shape: Vec<usize>) -> impl Strategy<Value = Sample> {
         })
     };
     let readings: Vec<_> = shape.iter().map(reading).collect();
-    let discarded = prop::option::of(prop::sample::select(vec![Unusable::Multiplexed, Unusable::Empty]));
-    (any::<(u64, u64, u64)>(), readings, discarded).prop_map(|((runs, executions, wall_ns), readings, discarded)| {
-        Sample { runs, executions, wall_ns, readings, discarded }
-    })
+    let discarded = prop::option::of(prop::sample::select(Unusable::ALL.to_vec()));
+    let meters = prop_oneof![Just(Vec::new()), vec(any::<u64>(), 2)];
+    (any::<(u64, u64, u64)>(), readings, meters, discarded).prop_map(
+        |((runs, executions, wall_ns), readings, meters, discarded)| Sample {
+            runs,
+            executions,
+            wall_ns,
+            readings,
+            meters,
+            discarded,
+        },
+    )
 }
 
 fn mapping() -> impl Strategy<Value = Option<Observed>> {
@@ -190,12 +201,15 @@ fn small() -> Run {
         planned_trials: 3,
         groups: vec![Group { name: "hardware".to_owned(), events: vec![event], pinned: true }],
         refused: Vec::new(),
+        meters: Vec::new(),
+        meters_absent: Vec::new(),
         host: Facts::default(),
         caveats: vec![Caveat::Simulated],
     };
     let images = vec![Image { addr: Addr(u64::MAX - 4096), len: 64 }];
     let reading = Reading { counts: vec![u64::MAX], enabled_ns: 5, running_ns: 5 };
-    let sample = Sample { runs: 1, executions: 33, wall_ns: 9, readings: vec![reading], discarded: None };
+    let sample =
+        Sample { runs: 1, executions: 33, wall_ns: 9, readings: vec![reading], meters: Vec::new(), discarded: None };
     let trials = (0..3).map(|trial| Trial {
         case: spec.case(8, PackMode::On),
         trial,
@@ -325,6 +339,10 @@ fn lies_are_refused_with_the_line_and_the_reason() {
         (swap(7, "\"trials\":3", "\"trials\":4"), "line 8: the end record counts 3 placements, 4 trials and 3 planned"),
         (swap(7, "false", "true"), "line 8: the checksum does not match"),
         (swap(2, "[5,5,18446744073709551615]", "[5,5,1,2]"), "line 3: a reading has 2 counts for 1 events"),
+        (
+            swap(2, r#""histograms"#, r#""meters":{"baseline":[],"samples":[[7]]},"histograms"#),
+            "line 3: a window has 1 values for 0 meters",
+        ),
         (swap(2, "[[5,5,18446744073709551615]]", "[]"), "line 3: a window has 0 readings for 1 groups"),
         (swap(2, "[[5,5,18446744073709551615]]", "[[5]]"), "line 3: a reading lacks its two times"),
         (swap(2, "[[5,5,18446744073709551615]]", "[[5,5,-1]]"), "line 3: invalid value: integer `-1`"),

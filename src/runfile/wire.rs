@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::caveat::Caveat;
-use crate::counters::{Group, Reading, Refusal, Unusable};
+use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal, Unusable};
 use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
@@ -27,6 +27,7 @@ use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{MachineKind, Manifest};
+use super::noise::MeterRows;
 
 /// The schema that this build writes, and the newest it reads.
 pub const SCHEMA: u32 = 1;
@@ -109,6 +110,10 @@ pub(super) struct RunRecord {
     workloads: Vec<Workload>,
     groups: Vec<Group>,
     refused: Vec<Refusal>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    meters: Vec<Meter>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    meters_absent: Vec<MeterAbsence>,
     host: Facts,
     caveats: Vec<Caveat>,
     /// `case` in the records below is an index into this.
@@ -133,6 +138,8 @@ impl RunRecord {
             workloads: m.workloads.into_iter().map(Workload).collect(),
             groups: m.groups,
             refused: m.refused,
+            meters: m.meters,
+            meters_absent: m.meters_absent,
             host: m.host,
             caveats: m.caveats,
             columns: Columns::known(),
@@ -152,6 +159,8 @@ impl RunRecord {
             planned_trials: self.planned_trials,
             groups: self.groups,
             refused: self.refused,
+            meters: self.meters,
+            meters_absent: self.meters_absent,
             host: self.host,
             caveats: self.caveats,
         };
@@ -228,7 +237,7 @@ impl From<&Sample> for SampleRow {
 impl From<SampleRow> for Sample {
     fn from(SampleRow(runs, executions, wall_ns, discarded, readings): SampleRow) -> Self {
         let readings = readings.into_iter().map(|ReadingRow(reading)| reading).collect();
-        Self { runs, executions, wall_ns, readings, discarded }
+        Self { runs, executions, wall_ns, readings, meters: Vec::new(), discarded }
     }
 }
 
@@ -288,6 +297,8 @@ pub(super) struct TrialRecord {
     check: Check,
     baseline: Vec<SampleRow>,
     samples: Vec<SampleRow>,
+    #[serde(default, skip_serializing_if = "MeterRows::is_empty")]
+    meters: MeterRows,
     /// base64 of HDR V2, by metric.
     histograms: BTreeMap<String, String>,
     caveats: Vec<Caveat>,
@@ -306,6 +317,7 @@ impl TrialRecord {
             check: trial.check.clone(),
             baseline: trial.baseline.iter().map(SampleRow::from).collect(),
             samples: trial.samples.iter().map(SampleRow::from).collect(),
+            meters: MeterRows::of(trial),
             histograms: serde_json::from_value(serde_json::to_value(histograms)?)?,
             caveats: trial.caveats.clone(),
         })
@@ -319,7 +331,7 @@ impl TrialRecord {
     /// The trial of `case`, put together with its placement; and its histograms, as far as this build knows the metric.
     pub fn join(self, case: Case, placement: PlacementRecord) -> (Trial, BTreeMap<Metric, String>) {
         let images = placement.images.into_iter().map(|ImageRow(addr, len)| Image { addr: Addr(addr.0), len });
-        let trial = Trial {
+        let mut trial = Trial {
             case,
             trial: self.trial,
             sequence: self.sequence,
@@ -336,6 +348,7 @@ impl TrialRecord {
             unload_ns: self.unload_ns,
             caveats: self.caveats,
         };
+        self.meters.give_to(&mut trial);
         let known = |(name, text)| Some((serde_json::from_value(serde_json::Value::String(name)).ok()?, text));
         (trial, self.histograms.into_iter().filter_map(known).collect())
     }

@@ -82,6 +82,7 @@ mod tests {
                 Reading { counts: vec![7, 8, misses], enabled_ns: 1, running_ns: 1 },
                 Reading { counts: vec![9], enabled_ns: 1, running_ns: 1 },
             ],
+            meters: Vec::new(),
             discarded: None,
         };
         let mut trial = fixture::timed_run().trials.remove(0);

@@ -1,6 +1,7 @@
 //! In: a case, a machine and its counters. Out: one recorded trial.
 //! The protocol of DESIGN: load fresh, verify, check pass, warm up, calibrate, baseline, windows, unload.
 
+pub mod disturbance;
 pub mod protocol;
 pub mod record;
 pub mod runner;

@@ -18,6 +18,9 @@ pub struct Sample {
     pub wall_ns: u64,
     /// One reading per group, in the order of the run's groups.
     pub readings: Vec<Reading>,
+    /// Differences of the run's noise meters, in their order; empty if none was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<u64>,
     /// Set if the window is left out, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub discarded: Option<Unusable>,

@@ -2,10 +2,11 @@
 
 use crate::caveat::Caveat;
 use crate::counters::Reading;
-use crate::machine::{Counters, Loaded, Machine, MachineError, Result, Target};
+use crate::machine::{Counters, Loaded, Machine, MachineError, Meters, Result, Target};
 use crate::placement::{Footprint, Observed};
 use crate::workload::{Case, Slot};
 
+use super::disturbance;
 use super::protocol::{self, Protocol};
 use super::record::{Check, LoadCost, Sample, Trial};
 
@@ -19,12 +20,19 @@ pub struct Start {
     pub started_ms: u64,
 }
 
+/// What stands around the windows of a run.
+#[derive(Debug)]
+pub struct Instruments<'a> {
+    pub counters: &'a mut dyn Counters,
+    pub meters: &'a mut dyn Meters,
+}
+
 /// Measures `case` once on `machine`.
 pub fn run_trial(
     start: Start,
     case: &Case,
     machine: &mut dyn Machine,
-    counters: &mut dyn Counters,
+    instruments: &mut Instruments<'_>,
     protocol: &Protocol,
 ) -> Result<Trial> {
     let mut loaded = machine.load(case, start.slot.seed)?;
@@ -33,7 +41,7 @@ pub fn run_trial(
         return Err(MachineError::failed(format!("failed to run `{case}`: the trigger executed no program")));
     }
     let facts = LoadFacts::of(loaded.as_mut(), case, &check);
-    let windows = measure(loaded.as_mut(), counters, protocol, &check)?;
+    let windows = measure(loaded.as_mut(), instruments, protocol, &check)?;
     let mut caveats = facts.caveats;
     caveats.extend(loaded.caveats());
     caveats.extend(windows.caveat);
@@ -107,18 +115,20 @@ struct Windows {
 
 fn measure(
     loaded: &mut dyn Loaded,
-    counters: &mut dyn Counters,
+    instruments: &mut Instruments<'_>,
     protocol: &Protocol,
     check: &Check,
 ) -> Result<Windows> {
     let (runs, caveat) = calibrate(loaded, protocol, check)?;
-    let mut bracket = Bracket { counters, loaded, last: Vec::new(), executions_per_run: check.executions_per_run };
-    bracket.counters.read(&mut bracket.last)?;
+    let mut bracket = Bracket::new(loaded, instruments, check.executions_per_run)?;
     let mut baseline = Vec::with_capacity(2 * protocol.baseline as usize);
     let mut samples = Vec::with_capacity(protocol.samples as usize);
     bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
     bracket.windows(Target::Programs, runs, protocol.samples, &mut samples)?;
     bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
+    for windows in [&mut baseline, &mut samples] {
+        disturbance::mark(instruments.meters.meters(), instruments.counters.groups(), windows);
+    }
     Ok(Windows { baseline, samples, caveat })
 }
 
@@ -177,15 +187,26 @@ fn linearity(loaded: &mut dyn Loaded, runs: u32) -> Result<Linearity> {
     Ok(Linearity { once_ns: once, percent: protocol::doubling_percent(once, twice) })
 }
 
-/// Counters around the trigger.
+/// Counters and meters around the trigger.
 struct Bracket<'a> {
     counters: &'a mut dyn Counters,
+    meters: &'a mut dyn Meters,
     loaded: &'a mut dyn Loaded,
     last: Vec<Reading>,
+    metered: Vec<u64>,
     executions_per_run: u32,
 }
 
-impl Bracket<'_> {
+impl<'a> Bracket<'a> {
+    /// Reads counters and meters for the first time.
+    fn new(loaded: &'a mut dyn Loaded, instruments: &'a mut Instruments<'_>, executions_per_run: u32) -> Result<Self> {
+        let (mut last, mut metered) = (Vec::new(), Vec::new());
+        instruments.counters.read(&mut last)?;
+        instruments.meters.read(&mut metered)?;
+        let (counters, meters) = (&mut *instruments.counters, &mut *instruments.meters);
+        Ok(Self { counters, meters, loaded, last, metered, executions_per_run })
+    }
+
     fn windows(&mut self, target: Target, runs: u32, count: u32, into: &mut Vec<Sample>) -> Result<()> {
         for _ in 0..count {
             into.push(self.window(target, runs)?);
@@ -193,7 +214,8 @@ impl Bracket<'_> {
         Ok(())
     }
 
-    /// One window. Between enable and disable there is nothing but the trigger.
+    /// One window. Between enable and disable there is nothing but the trigger; the meters are read after the counters, so that
+    /// a window's share of them covers a little more than the window.
     fn window(&mut self, target: Target, runs: u32) -> Result<Sample> {
         let mut now = Vec::with_capacity(self.last.len());
         self.counters.enable()?;
@@ -203,12 +225,22 @@ impl Bracket<'_> {
         self.counters.read(&mut now)?;
         let readings: Vec<Reading> = now.iter().zip(&self.last).map(|(now, last)| now.since(last)).collect();
         self.last = now;
+        let meters = self.meter()?;
         let executions = match target {
             Target::Programs => u64::from(runs) * u64::from(self.executions_per_run),
             Target::Empty => 0,
         };
         let discarded = readings.iter().find_map(Reading::unusable);
-        Ok(Sample { runs: runs.into(), executions, wall_ns: fired.wall_ns, readings, discarded })
+        Ok(Sample { runs: runs.into(), executions, wall_ns: fired.wall_ns, readings, meters, discarded })
+    }
+
+    /// What the meters went on by since they were read last.
+    fn meter(&mut self) -> Result<Vec<u64>> {
+        let mut now = Vec::with_capacity(self.metered.len());
+        self.meters.read(&mut now)?;
+        let share = now.iter().zip(&self.metered).map(|(now, last)| now.wrapping_sub(*last)).collect();
+        self.metered = now;
+        Ok(share)
     }
 }
 

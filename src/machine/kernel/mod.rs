@@ -4,6 +4,7 @@
 
 pub mod fillers;
 pub mod loaded;
+pub mod meters;
 pub mod pagewalk;
 pub mod perf;
 pub mod pin;
@@ -23,14 +24,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::fillers::{Fillers, load_failed};
 use self::loaded::KernelLoaded;
+use self::meters::KernelMeters;
 use self::perf::PerfCounters;
 use self::pin::Pinned;
 use self::place::{Placer, verified};
 use self::programs::{Maps, Programs};
 use self::settle::Settle;
 use self::trigger::Trigger;
-use super::{Counters, Loaded, Machine, MachineError, Result};
+use super::{Counters, Loaded, Machine, MachineError, Meters, Result};
 use crate::caveat::Caveat;
+use crate::host::Facts;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
 use crate::workload::{Body, Case, PackMode, TriggerKind, plan};
@@ -150,6 +153,12 @@ impl Machine for KernelMachine {
 
     fn counters(&mut self) -> Result<Box<dyn Counters>> {
         Ok(Box::new(PerfCounters::open(Path::new("/sys"))))
+    }
+
+    fn meters(&mut self) -> Result<Box<dyn Meters>> {
+        let root = Path::new("/");
+        let guest = Facts::read(root).hypervisor.is_some();
+        Ok(Box::new(KernelMeters::open(root, self.cpu(), guest)))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

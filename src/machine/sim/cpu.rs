@@ -8,6 +8,7 @@ use crate::placement::Image;
 use crate::placement::image::PAGE_BYTES;
 
 use super::EXECUTIONS_PER_RUN;
+use super::neighbours::Neighbours;
 
 /// The table in the module's description; a folded index, so that a stride of two pages does not leave half the sets empty.
 const GEOMETRY: Geometry = Geometry {
@@ -50,6 +51,7 @@ pub struct Cpu {
     /// How much slower or faster everything is since the last load; physical pages differ from load to load.
     load_factor: f64,
     pmu: Pmu,
+    neighbours: Neighbours,
 }
 
 /// Counters since the start of the machine; never reset.
@@ -69,7 +71,8 @@ impl Cpu {
         let hardware = Reading { counts: vec![0; 3], ..Reading::default() };
         let software = Reading { counts: vec![0; 1], ..Reading::default() };
         let pmu = Pmu { enabled: false, hardware, software, running_permille: 1000 };
-        Self { itlb: Itlb::new(&GEOMETRY), random, load_factor: 1.0, pmu }
+        let neighbours = Neighbours::new(seed);
+        Self { itlb: Itlb::new(&GEOMETRY), random, load_factor: 1.0, pmu, neighbours }
     }
 
     /// Programs were loaded: pages are elsewhere in memory now, and the kernel's own code ran.
@@ -114,6 +117,11 @@ impl Cpu {
         [&self.pmu.hardware, &self.pmu.software]
     }
 
+    /// What the noise meters saw since the start of the machine.
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
     fn execute(&mut self, image: &Image, cost: &mut Cost) {
         cost.cycles += EXECUTION_CYCLES + u64::from(image.len) / 16;
         cost.instructions += u64::from(image.len) / 4;
@@ -149,7 +157,7 @@ impl Cpu {
         if self.pmu.enabled {
             self.pmu.see(Cost { cycles, instructions, misses: programs.misses }, wall_ns);
         }
-        wall_ns
+        wall_ns + self.neighbours.during(wall_ns)
     }
 }
 

@@ -16,6 +16,7 @@
 mod counters;
 mod cpu;
 mod load;
+mod neighbours;
 mod packs;
 
 use std::cell::RefCell;
@@ -27,8 +28,9 @@ use crate::workload::Case;
 use self::counters::SimCounters;
 use self::cpu::Cpu;
 use self::load::SimLoaded;
+use self::neighbours::SimMeters;
 use self::packs::Packs;
-use super::{Counters, Loaded, Machine, Result};
+use super::{Counters, Loaded, Machine, Meters, Result};
 
 /// Programs that one run of a trigger executes: the kernel's `MAX_TAIL_CALL_CNT`.
 const EXECUTIONS_PER_RUN: u32 = 33;
@@ -61,6 +63,10 @@ impl Machine for SimMachine {
 
     fn counters(&mut self) -> Result<Box<dyn Counters>> {
         Ok(Box::new(SimCounters::new(Rc::clone(&self.cpu))))
+    }
+
+    fn meters(&mut self) -> Result<Box<dyn Meters>> {
+        Ok(Box::new(SimMeters::new(Rc::clone(&self.cpu))))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

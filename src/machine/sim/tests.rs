@@ -171,3 +171,28 @@ fn too_many_programs_are_told_as_the_kernel_tells_it() {
 fn a_simulated_machine_says_so() {
     assert!(SimMachine::new(0).caveats().contains(&Caveat::Simulated));
 }
+
+#[test]
+fn the_neighbours_cost_time_that_the_meters_see_and_no_cycles() {
+    let mut machine = SimMachine::new(1);
+    let mut meters = machine.meters().expect("meters");
+    let mut counters = machine.counters().expect("counters");
+    let mut loaded = machine.load(&case(64, PackMode::On), 9).expect("loads");
+    let (mut before, mut after, mut readings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut preempted = 0;
+    for _ in 0..300 {
+        meters.read(&mut before).expect("reads");
+        counters.read(&mut readings).expect("reads");
+        let enabled_ns = readings[1].enabled_ns;
+        counters.enable().expect("enables");
+        let wall_ns = loaded.fire(Target::Programs, 300).expect("fires").wall_ns;
+        counters.disable().expect("disables");
+        counters.read(&mut readings).expect("reads");
+        meters.read(&mut after).expect("reads");
+        let [switches, waited_ns] = [after[0] - before[0], after[1] - before[1]];
+        assert_eq!(wall_ns - waited_ns + 60, readings[1].enabled_ns - enabled_ns);
+        assert_eq!(switches > 0, waited_ns > 0);
+        preempted += switches;
+    }
+    assert!((1..=10).contains(&preempted), "one in 100: {preempted}");
+}

@@ -48,6 +48,8 @@ fn manifest(spec: Spec, planned_trials: u32) -> Manifest {
             errno: "ENOENT".into(),
             meaning: "this CPU has no such event".into(),
         }],
+        meters: Vec::new(),
+        meters_absent: Vec::new(),
         host: Facts {
             cpu_model: Some("Example CPU <E-1> @ 2.00GHz".into()),
             kernel_release: Some("6.18.44".into()),
@@ -102,6 +104,7 @@ fn sample(case: &Case, shift: f64, random: &mut oorandom::Rand64) -> Sample {
         executions: EXECUTIONS as u64,
         wall_ns: count(cycles / 2.4),
         readings: vec![Reading { counts: vec![count(cycles), count(misses / 1000.0)], enabled_ns: 1, running_ns: 1 }],
+        meters: Vec::new(),
         discarded: None,
     }
 }
@@ -109,5 +112,5 @@ fn sample(case: &Case, shift: f64, random: &mut oorandom::Rand64) -> Sample {
 /// An empty-program window that cost nothing: net figures are the gross ones.
 fn nothing() -> Sample {
     let readings = vec![Reading { counts: vec![0, 0], enabled_ns: 1, running_ns: 1 }];
-    Sample { runs: 100, executions: 0, wall_ns: 0, readings, discarded: None }
+    Sample { runs: 100, executions: 0, wall_ns: 0, readings, meters: Vec::new(), discarded: None }
 }

@@ -4,7 +4,7 @@ use super::figures::tone;
 use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
-use crate::report::{Summary, echo, units, wording};
+use crate::report::{Summary, echo, noise, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -22,6 +22,7 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             Section { title: "Effects", parts: with_echoes(summary, figures::effects) },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
             Section { title: "What was verified", parts: vec![Part::Sheet(figures::placement(summary))] },
+            Section { title: "Others on the CPU", parts: others(summary) },
             Section { title: "What was not measured, and why", parts: vec![unmeasured(summary)] },
             Section { title: "Caveats", parts: vec![caveats(summary)] },
             Section { title: "How to reproduce", parts: reproduce(summary) },
@@ -101,6 +102,20 @@ fn with_echoes<'a>(
 fn capitalised(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// What the noise meters showed; nothing for a run without.
+fn others<'a>(summary: &Summary) -> Vec<Part<'a>> {
+    let lines = noise::lines(summary.run);
+    match lines.is_empty() {
+        true => Vec::new(),
+        false => vec![
+            Part::Prose(
+                "Noise meters per window. How many windows were left out for it stands under Caveats.".to_owned(),
+            ),
+            Part::Items(lines),
+        ],
+    }
 }
 
 fn unmeasured<'a>(summary: &Summary) -> Part<'a> {
