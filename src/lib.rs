@@ -13,6 +13,7 @@ pub mod trial;
 pub mod runfile;
 pub mod stats;
 pub mod compare;
+pub mod survey;
 pub mod report;
 pub mod host;
 pub mod caveat;

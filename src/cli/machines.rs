@@ -7,7 +7,12 @@ use super::Failure;
 use crate::host::{Facts, Live};
 use crate::machine::Machine;
 use crate::machine::sim::SimMachine;
+use crate::placement::{Image, Observed};
 use crate::runfile::manifest::MachineKind;
+use crate::survey::Program;
+
+#[cfg(not(feature = "kernel"))]
+const NO_KERNEL: &str = "this build has no kernel machine";
 
 /// A machine, and the CPU its windows run on.
 #[derive(Debug)]
@@ -44,6 +49,30 @@ fn open_kernel(_: Option<u32>, _: &Facts, _: Arc<AtomicBool>) -> Result<Opened, 
     Err(Failure::HostCannot(
         "this build has no kernel machine; build with the feature `kernel`, or use --machine sim".to_owned(),
     ))
+}
+
+/// Every program the kernel lists, with the places of its functions; the error says why it does not.
+#[cfg(feature = "kernel")]
+pub fn jited_programs() -> Result<Vec<Program>, String> {
+    crate::machine::kernel::probe::jited_programs()
+}
+
+/// Without the kernel machine nobody can ask.
+#[cfg(not(feature = "kernel"))]
+pub fn jited_programs() -> Result<Vec<Program>, String> {
+    Err(NO_KERNEL.to_owned())
+}
+
+/// By which pages `images` are mapped.
+#[cfg(feature = "kernel")]
+pub fn observe_mapping(images: &[Image]) -> Observed {
+    crate::machine::kernel::pagewalk::open().observe(images)
+}
+
+/// Without the kernel machine nobody can look.
+#[cfg(not(feature = "kernel"))]
+pub fn observe_mapping(_: &[Image]) -> Observed {
+    Observed::Unknown { reason: NO_KERNEL.to_owned() }
 }
 
 /// Asks the kernel what `/proc` does not answer.

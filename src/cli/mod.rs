@@ -3,6 +3,7 @@
 
 pub mod doctor;
 pub mod failure;
+pub mod layout;
 pub mod list;
 pub mod list_events;
 pub mod list_models;
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Args),
     /// Write the reports of run files again
     Report(report::Args),
+    /// Show where all JITed code of this host lies now, and what that costs in iTLB entries
+    Layout(layout::Args),
     /// Say what can be measured on this host, what spoils it, and how to fix it
     Doctor(doctor::Args),
     /// List workloads, or the events of a CPU
@@ -44,6 +47,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args, out),
             Command::Report(args) => report::run(&args, out),
+            Command::Layout(args) => layout::run(&args, out),
             Command::Doctor(args) => Ok(doctor::run(&args, machines::probe, out)?),
             Command::List(args) => list::run(&args, out),
         }

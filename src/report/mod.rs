@@ -13,6 +13,7 @@ pub mod mapping;
 pub mod noise;
 pub mod sheet;
 pub mod summary;
+pub mod survey;
 pub mod table;
 pub mod units;
 pub mod wording;

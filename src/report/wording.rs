@@ -45,6 +45,11 @@ fn named(refusal: &Refusal) -> String {
     format!("{} ({})", refusal.event.name, refusal.event.code)
 }
 
+/// A number with its noun.
+pub fn counted(number: u32, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Breaks `text` at blanks into lines of at most `columns`, the first behind `first`, the rest behind `rest`. A word too long for
 /// a line is broken inside.
 pub fn wrap(text: &str, columns: usize, first: &str, rest: &str) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use libbpf_rs::query::ProgInfoIter;
+use libbpf_rs::ProgramType;
+use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 
 use super::fillers::load_failed;
 use super::perf::PerfCounters;
@@ -10,6 +11,8 @@ use super::programs::Programs;
 use super::sys::TestRun;
 use crate::counters::Refusal;
 use crate::machine::Counters;
+use crate::placement::{Addr, Image};
+use crate::survey::Program;
 use crate::workload::{Body, TriggerKind};
 
 /// BPF programs loaded on this host now; `None` without the right to ask.
@@ -17,6 +20,39 @@ pub fn loaded_programs() -> Option<u32> {
     let count = ProgInfoIter::default().count() as u32;
     // The iterator ends alike for "no programs" and "not allowed"; only CAP_SYS_ADMIN may walk the ids.
     (count > 0 || rustix::process::geteuid().is_root()).then_some(count)
+}
+
+/// Every program the kernel lists. Only CAP_SYS_ADMIN may walk the list.
+pub fn jited_programs() -> Result<Vec<Program>, String> {
+    let query = ProgInfoQueryOptions::default().include_jited_func_lens(true).include_jited_ksyms(true);
+    let programs: Vec<Program> = ProgInfoIter::with_query_opts(query).map(|info| program(&info)).collect();
+    match programs.is_empty() && loaded_programs().is_none() {
+        true => Err("the kernel lists programs for CAP_SYS_ADMIN only".to_owned()),
+        false => Ok(programs),
+    }
+}
+
+fn program(info: &ProgramInfo) -> Program {
+    let lens = info.jited_func_lens.iter().copied();
+    let images = info.jited_ksyms.iter().zip(lens).map(|(addr, len)| Image { addr: Addr(*addr as u64), len });
+    Program {
+        id: info.id,
+        name: info.name.to_string_lossy().into_owned(),
+        kind: kind(info.ty),
+        images: images.collect(),
+    }
+}
+
+/// `sched_cls` for `SchedCls`, as bpftool spells it.
+fn kind(kind: ProgramType) -> String {
+    let mut name = String::new();
+    for letter in format!("{kind:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }
 
 /// Every event we would count, and whether it opens.

@@ -12,6 +12,7 @@ use super::frame::{self, FOOT, Frame};
 use crate::placement::image::{Image, PAGE_BYTES};
 use crate::placement::{Addr, Footprint};
 use crate::report::Summary;
+use crate::report::wording::counted;
 use crate::runfile::manifest::MachineKind;
 use crate::workload::PackMode;
 
@@ -153,11 +154,6 @@ impl Map {
         }
         Ok(())
     }
-}
-
-/// A number with its noun.
-fn counted(number: u32, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Neighbours of one shade as one rectangle: first page, page behind the last, colour. Pages without code are left out.

@@ -7,11 +7,13 @@ mod canvas;
 pub(crate) mod fixture;
 mod frame;
 mod layout_map;
+mod pack_map;
 mod percentile;
 mod scaling;
 
 use canvas::Picture;
 use layout_map::LayoutMap;
+pub use pack_map::pack_maps;
 use percentile::{Curve, Percentile};
 use scaling::Scaling;
 

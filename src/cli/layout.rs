@@ -1,0 +1,179 @@
+//! `itlbench layout`: all JITed code on this host now, own and foreign.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{Failure, machines};
+use crate::host::Facts;
+use crate::model::cpuid::Reported;
+use crate::model::geometry::Core;
+use crate::placement::{Addr, Observed};
+use crate::report::chart::pack_maps;
+use crate::report::survey::{Sheet, json, text};
+use crate::survey::vmalloc::{self, Packs};
+use crate::survey::{Area, Program, Reach, Survey, Symbols, area};
+
+/// Arguments of `itlbench layout`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Sums, a table and a map in letters for people, or every piece of code as JSON
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Also draw the map of each pack to DIR, as SVG and PNG
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Programs whose name begins with PREFIX are own, all others foreign
+    #[arg(long, value_name = "PREFIX", default_value = "itlbench")]
+    pub own: String,
+    /// Rows of the table
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub rows: usize,
+    /// Also read from the page tables by which pages the code is mapped. Without it nothing is loaded into the kernel
+    #[arg(long)]
+    pub observe_mapping: bool,
+}
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// What was asked of the host.
+#[derive(Debug)]
+struct Asked {
+    survey: Survey,
+    areas: Vec<Area>,
+    packs: Option<Packs>,
+    notes: Vec<String>,
+}
+
+/// Writes the layout; returns the exit code.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let root = Path::new("/");
+    let asked = Asked::of(root, machines::jited_programs(), &args.own)?;
+    let totals = asked.survey.totals();
+    let mapping = (args.observe_mapping && totals.codes > 0).then(|| machines::observe_mapping(&asked.survey.images()));
+    let seen = mapping.as_ref().and_then(|observed| match observed {
+        Observed::Seen(mapping) => Some(mapping),
+        Observed::Unknown { .. } => None,
+    });
+    let core = Core::of(Reported::here().cpu_id());
+    let reach = core.map(|core| Reach::of(core, totals.pages_4k, seen));
+    let sheet = Sheet {
+        survey: &asked.survey,
+        areas: &asked.areas,
+        packs: asked.packs.as_ref(),
+        reach: reach.as_ref(),
+        mapping: mapping.as_ref(),
+        own: &args.own,
+        notes: &asked.notes,
+        most_rows: args.rows,
+    };
+    let written = match args.format {
+        Format::Text => text(&sheet),
+        Format::Json => json(&sheet).map_err(anyhow::Error::from)?,
+    };
+    out.write_all(written.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
+    if let Some(dir) = &args.out {
+        draw(dir, &asked, root)?;
+    }
+    Ok(0)
+}
+
+impl Asked {
+    /// Reads `/proc` below `root` and puts it together with the kernel's list of programs, or with why it could not be had.
+    fn of(root: &Path, programs: Result<Vec<Program>, String>, own: &str) -> Result<Self, Failure> {
+        let read =
+            |name: &str| std::fs::read(root.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let symbols = Symbols::parse(&read("proc/kallsyms").unwrap_or_default());
+        let mut notes = Vec::new();
+        let programs = programs.unwrap_or_else(|reason| {
+            notes.push(format!("lengths, ids and types are unknown: {reason}"));
+            Vec::new()
+        });
+        let survey = Survey::of(&symbols.symbols, &programs, own);
+        let hidden = symbols.hidden.max(survey.hidden);
+        if survey.codes.is_empty() && hidden > 0 {
+            return Err(Failure::HostCannot(format!(
+                "failed to lay out {hidden} pieces of JITed code: the kernel hides their addresses; run with CAP_SYSLOG and \
+                 set `sysctl kernel.kptr_restrict=1` or 0"
+            )));
+        }
+        if hidden > 0 {
+            notes.push(format!("{hidden} pieces of code are left out: the kernel hides their addresses"));
+        }
+        notes.push("not seen: classic filters (sockets, seccomp), which have neither a symbol nor an id".to_owned());
+        let known: Vec<Addr> = survey.codes.iter().map(|code| code.addr).collect();
+        let packs = read("proc/vmallocinfo").ok().and_then(|text| Packs::of(&vmalloc::parse(&text), &known));
+        let areas = area::areas(&survey, packs.as_ref());
+        Ok(Self { survey, areas, packs, notes })
+    }
+}
+
+fn draw(dir: &Path, asked: &Asked, root: &Path) -> Result<(), Failure> {
+    let facts = Facts::read(root);
+    let totals = asked.survey.totals();
+    let line = format!(
+        "{} programs ({} own), {} bytes of code on {} pages in {} regions of 2 MiB; {} pages if packed densely",
+        totals.programs, totals.own_programs, totals.bytes, totals.pages_4k, totals.regions_2m, totals.dense_pages_4k
+    );
+    let known = [facts.cpu_model, facts.kernel_release.map(|release| format!("Linux {release}"))];
+    let tool = format!("itlbench {}", env!("CARGO_PKG_VERSION"));
+    let source: Vec<String> = known.into_iter().flatten().chain([tool]).collect();
+    std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))?;
+    for drawing in pack_maps(&asked.areas, &line, &source.join(", "))? {
+        for (kind, bytes) in [("svg", drawing.svg.as_bytes()), ("png", &drawing.png)] {
+            let path = dir.join(format!("{}.{kind}", drawing.stem));
+            std::fs::write(&path, bytes).map_err(|error| Failure::output(path.display(), error))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::Image;
+
+    const CODE: &str = "ffffffffc0000008 t bpf_prog_0123456789abcdef_one\t[bpf]\n";
+    const HIDDEN: &str = "0000000000000000 t bpf_prog_0123456789abcdef_one\t[bpf]\n";
+
+    fn host(kallsyms: &str, programs: Result<Vec<Program>, String>) -> Result<Asked, Failure> {
+        let root = tempfile::tempdir().expect("directory");
+        std::fs::create_dir(root.path().join("proc")).expect("proc");
+        std::fs::write(root.path().join("proc/kallsyms"), kallsyms).expect("kallsyms");
+        Asked::of(root.path(), programs, "itlbench")
+    }
+
+    #[test]
+    fn kallsyms_alone_gives_places_without_lengths() {
+        let asked = host(CODE, Err("CAP_SYS_ADMIN is needed".to_owned())).expect("laid out");
+        assert_eq!((asked.survey.totals().programs, asked.survey.totals().without_length), (1, 1));
+        assert_eq!(asked.notes[0], "lengths, ids and types are unknown: CAP_SYS_ADMIN is needed");
+        assert!(asked.packs.is_none() && asked.areas.len() == 1);
+    }
+
+    #[test]
+    fn hidden_addresses_are_an_error_with_a_remedy_and_exit_code_3() {
+        let images = vec![Image { addr: Addr(0), len: 0 }];
+        let program = Program { id: 1, name: "one".to_owned(), kind: "xdp".to_owned(), images };
+        let error = host(HIDDEN, Ok(vec![program.clone(), program])).expect_err("nothing to see");
+        assert_eq!(error.exit_code(), 3);
+        assert!(error.to_string().contains("CAP_SYSLOG") && error.to_string().contains("2 pieces"), "{error}");
+    }
+
+    #[test]
+    fn the_list_alone_is_enough_where_kallsyms_shows_no_code() {
+        let images = vec![Image { addr: Addr(0xffff_ffff_c000_0008), len: 100 }];
+        let program = Program { id: 1, name: "one".to_owned(), kind: "xdp".to_owned(), images };
+        let totals = host("", Ok(vec![program])).expect("laid out").survey.totals();
+        assert_eq!((totals.programs, totals.bytes, totals.pages_4k), (1, 100, 1));
+    }
+
+    #[test]
+    fn a_host_without_code_is_no_error() {
+        assert_eq!(host("", Ok(Vec::new())).expect("laid out").survey.totals().codes, 0);
+    }
+}
