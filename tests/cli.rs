@@ -152,3 +152,18 @@ fn list_tells_what_each_workload_asks() {
     }
     assert!(stdout(&itlbench(&["list", "walk"])).starts_with("name = \"walk\"\n"));
 }
+
+#[test]
+fn the_simulated_cpu_s_cycles_are_explained_by_its_itlb() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = directory(&simulate(out.path(), &["--programs", "512", "--trials", "6", "--samples", "8"]));
+    let run = Run::read(&dir).unwrap();
+    let found = itlbench::compare::attribution::attributions(&run, None).unwrap();
+    let rest = found[0].unexplained.unwrap();
+    assert!(found[0].cycles.value > 10.0, "spread programs cost more: {found:?}");
+    assert!(rest.value.abs() < 0.1 * found[0].cycles.value, "made of walks and second-level hits alone: {found:?}");
+    let mail = fs::read_to_string(dir.join("mail.txt")).unwrap();
+    for words in ["walks/1000 instructions (simulated)", "iTLB, walk cycles: +", "unexplained: "] {
+        assert!(mail.contains(words), "{words} is not in\n{mail}");
+    }
+}

@@ -1,6 +1,7 @@
 //! In: the trials of two arms or two runs. Out: effects with intervals, and verdicts.
 //! Apart because it sees only what a run file holds.
 
+pub mod attribution;
 pub mod effect;
 pub mod pairing;
 pub mod verdict;

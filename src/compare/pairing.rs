@@ -50,7 +50,7 @@ pub fn effects(run: &Run) -> Vec<Effect> {
 }
 
 /// The cases that differ in nothing but the arm, as (pack on, pack off).
-fn pairs(run: &Run) -> Vec<(Case, Case)> {
+pub(super) fn pairs(run: &Run) -> Vec<(Case, Case)> {
     let cases = cases(run);
     let on = cases.iter().filter(|case| case.pack == PackMode::On);
     on.filter_map(|on| {

@@ -2,6 +2,7 @@
 //! Apart from the syscalls, which live in `machine::kernel::perf`.
 
 pub mod catalog;
+pub mod cost;
 pub mod event;
 pub mod meter;
 pub mod reading;

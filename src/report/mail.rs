@@ -9,9 +9,9 @@ mod setup;
 pub use check::check_mail;
 
 use super::Summary;
-use super::noise;
 use super::table::SIMULATED;
 use super::wording::{ascii, not_measured, wrap};
+use super::{attribution, noise};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -29,6 +29,14 @@ pub fn mail(summary: &Summary<'_>) -> String {
     blocks.extend(setup::workloads(summary));
     blocks.extend(results::blocks(summary));
     blocks.extend(dots::block(summary));
+    blocks.push(Block {
+        title: "Derived figures (largest number of programs)",
+        lines: items(attribution::derived_lines(summary, true)),
+    });
+    blocks.push(Block {
+        title: "Where the cycles went (largest number of programs)",
+        lines: items(attribution::lines(summary, true)),
+    });
     blocks.push(Block { title: "Verified", lines: items(setup::verified(summary)) });
     blocks
         .push(Block { title: "Others on the CPU (noise meters, per window)", lines: items(noise::lines(summary.run)) });

@@ -1,6 +1,7 @@
 //! In: run files and what compare says of them. Out: tables, mail, HTML, charts.
 //! Apart because nothing here may measure: identical input gives identical bytes.
 
+pub mod attribution;
 pub mod caveats;
 pub mod chart;
 pub mod document;

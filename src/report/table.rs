@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::attribution;
 use super::echo;
 use super::mapping;
 use super::summary::{CaseSummary, Summary};
@@ -31,6 +32,8 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(primary(summary));
     lines.extend(others(summary));
     lines.extend(effects(summary));
+    lines.extend(listed("Derived figures (largest number of programs):", attribution::derived_lines(summary, true)));
+    lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
     lines.extend(listed("Not measured:", not_measured(summary)));
     lines.extend(listed("Read with care:", summary.caveats.iter().map(ToString::to_string)));
     lines.join("\n") + "\n"

@@ -27,14 +27,25 @@ fn position(groups: &[Group], role: Role) -> Option<(usize, usize)> {
 /// Tiny programs may come out below zero; such values are noise around zero and stay. `None` if the event was not counted, or
 /// no baseline window or no window was kept.
 pub fn per_execution(trial: &Trial, groups: &[Group], metric: Metric) -> Option<Vec<f64>> {
-    let baseline = baseline_per_run(trial, groups, metric)?;
+    let factor = f64::from(metric.executions());
+    net(trial, factor, |sample| window_total(sample, groups, metric))
+}
+
+/// One trial's events of `role` per execution, the empty program subtracted: median over its kept windows.
+pub fn role_median(trial: &Trial, groups: &[Group], role: Role) -> Option<f64> {
+    let (group, event) = position(groups, role)?;
+    stats::median(&net(trial, 1.0, |sample| sample.readings.get(group)?.counts.get(event).copied())?)
+}
+
+/// `factor * (total - runs * baseline) / executions` of every kept window.
+fn net(trial: &Trial, factor: f64, total: impl Fn(&Sample) -> Option<u64>) -> Option<Vec<f64>> {
+    let baseline = baseline_per_run(trial, &total)?;
     let values: Vec<f64> = trial
         .kept()
         .filter(|sample| sample.executions > 0)
         .filter_map(|sample| {
-            let total = window_total(sample, groups, metric)? as f64;
-            let net = total - sample.runs as f64 * baseline;
-            Some(net / sample.executions as f64 * f64::from(metric.executions()))
+            let net = total(sample)? as f64 - sample.runs as f64 * baseline;
+            Some(net / sample.executions as f64 * factor)
         })
         .collect();
     (!values.is_empty()).then_some(values)
@@ -48,7 +59,7 @@ pub fn trial_median(trial: &Trial, groups: &[Group], metric: Metric) -> Option<f
 /// Share of a window's wall time that the measured programs took, in percent: `1 - runs * baseline / window`, median over the
 /// kept windows. What is left is the trigger's own cost.
 pub fn share_in_programs_percent(trial: &Trial) -> Option<f64> {
-    let baseline = baseline_per_run(trial, &[], Metric::WallNs)?;
+    let baseline = baseline_per_run(trial, |sample| Some(sample.wall_ns))?;
     let shares: Vec<f64> = trial
         .kept()
         .filter(|sample| sample.wall_ns > 0)
@@ -58,10 +69,9 @@ pub fn share_in_programs_percent(trial: &Trial) -> Option<f64> {
 }
 
 /// Cost of one run of the trigger with the empty program in place of the measured ones.
-fn baseline_per_run(trial: &Trial, groups: &[Group], metric: Metric) -> Option<f64> {
+fn baseline_per_run(trial: &Trial, total: impl Fn(&Sample) -> Option<u64>) -> Option<f64> {
     let kept = trial.baseline.iter().filter(|sample| sample.discarded.is_none() && sample.runs > 0);
-    let per_run: Vec<f64> =
-        kept.filter_map(|sample| Some(window_total(sample, groups, metric)? as f64 / sample.runs as f64)).collect();
+    let per_run: Vec<f64> = kept.filter_map(|sample| Some(total(sample)? as f64 / sample.runs as f64)).collect();
     stats::median(&per_run)
 }
 

@@ -17,12 +17,15 @@ pub struct SimCounters {
 }
 
 impl SimCounters {
-    /// A pinned hardware group and a software group, under the codes that Linux gives the generic events.
+    /// A pinned hardware group and a software group, under the codes that Linux gives the generic events and Skylake the others.
     pub fn new(cpu: Rc<RefCell<Cpu>>) -> Self {
         let hardware = vec![
             event(Role::Cycles, "cycles", 0, 0),
             event(Role::Instructions, "instructions", 0, 1),
             event(Role::ItlbMisses, "iTLB-load-misses", 3, 0x10004),
+            event(Role::WalksCompleted, "itlb_misses.walk_completed", 4, 0xe85),
+            event(Role::WalkCycles, "itlb_misses.walk_active", 4, 0x100_1085),
+            event(Role::StlbHits, "itlb_misses.stlb_hit", 4, 0x2085),
         ];
         let software = vec![event(Role::TaskClock, "task-clock", 1, 1)];
         let groups = vec![

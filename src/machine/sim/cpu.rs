@@ -1,6 +1,7 @@
 //! The simulated CPU: what executions cost, and what its counters saw of it.
 
 use crate::counters::Reading;
+use crate::counters::cost::SIMULATED_SECOND_LEVEL_HIT;
 use crate::model::itlb::{Array, Found, Index, Level};
 use crate::model::visits::Visits;
 use crate::model::{Geometry, Itlb, PageSize};
@@ -18,12 +19,14 @@ const GEOMETRY: Geometry = Geometry {
 };
 
 /// Cycles and instructions of one run of the trigger, without programs.
-const RUN: Cost = Cost { cycles: 75, instructions: 120, misses: 0 };
+const RUN: Cost = Cost { cycles: 75, instructions: 120, walks: 0, second_level_hits: 0 };
 const EXECUTION_CYCLES: u64 = 12;
-const L1_MISS_CYCLES: u64 = 7;
+const L1_MISS_CYCLES: u64 = SIMULATED_SECOND_LEVEL_HIT;
 const WALK_CYCLES: u64 = 26;
 /// Nanoseconds that enabling and disabling add to the time a group is enabled.
 const SWITCH_NS: u64 = 60;
+/// Events of the hardware group: cycles, instructions, the generic misses, walks, walk cycles, second-level hits.
+const HARDWARE_EVENTS: usize = 6;
 /// One window in this many is multiplexed.
 const MULTIPLEXED_ONE_IN: u64 = 200;
 
@@ -40,7 +43,8 @@ struct Cost {
     cycles: u64,
     instructions: u64,
     /// Page walks.
-    misses: u64,
+    walks: u64,
+    second_level_hits: u64,
 }
 
 /// The CPU with its iTLB, its noise and its counters.
@@ -68,7 +72,7 @@ impl Cpu {
     /// A CPU with empty iTLB.
     pub fn new(seed: u64) -> Self {
         let random = oorandom::Rand64::new(u128::from(seed));
-        let hardware = Reading { counts: vec![0; 3], ..Reading::default() };
+        let hardware = Reading { counts: vec![0; HARDWARE_EVENTS], ..Reading::default() };
         let software = Reading { counts: vec![0; 1], ..Reading::default() };
         let pmu = Pmu { enabled: false, hardware, software, running_permille: 1000 };
         let neighbours = Neighbours::new(seed);
@@ -128,10 +132,13 @@ impl Cpu {
         for page in image.pages() {
             match self.itlb.fetch(page * PAGE_BYTES, PageSize::Small) {
                 Found::L1 => {}
-                Found::L2 => cost.cycles += L1_MISS_CYCLES,
+                Found::L2 => {
+                    cost.cycles += L1_MISS_CYCLES;
+                    cost.second_level_hits += 1;
+                }
                 Found::Walk => {
                     cost.cycles += L1_MISS_CYCLES + WALK_CYCLES;
-                    cost.misses += 1;
+                    cost.walks += 1;
                 }
             }
         }
@@ -155,15 +162,20 @@ impl Cpu {
         let instructions = programs.instructions + RUN.instructions * u64::from(runs);
         let wall_ns = (cycles * 2).div_ceil(5);
         if self.pmu.enabled {
-            self.pmu.see(Cost { cycles, instructions, misses: programs.misses }, wall_ns);
+            let walk_cycles = programs.walks * (L1_MISS_CYCLES + WALK_CYCLES);
+            let walk_cycles = (walk_cycles as f64 * factor).round() as u64;
+            let counts =
+                [cycles, instructions, programs.walks, programs.walks, walk_cycles, programs.second_level_hits];
+            self.pmu.see(counts, wall_ns);
         }
         wall_ns + self.neighbours.during(wall_ns)
     }
 }
 
 impl Pmu {
-    fn see(&mut self, cost: Cost, wall_ns: u64) {
-        for (count, seen) in self.hardware.counts.iter_mut().zip([cost.cycles, cost.instructions, cost.misses]) {
+    /// `counts` in the order of the hardware group's events.
+    fn see(&mut self, counts: [u64; HARDWARE_EVENTS], wall_ns: u64) {
+        for (count, seen) in self.hardware.counts.iter_mut().zip(counts) {
             *count += seen * self.running_permille / 1000;
         }
         self.software.counts[0] += wall_ns;

@@ -7,7 +7,7 @@
 //! | level | entries | ways | replacement | a miss costs |
 //! |---|---|---|---|---|
 //! | L1 iTLB | 16 | 4 | LRU | 7 cycles |
-//! | L2 iTLB | 128 | 8 | LRU | 26 cycles more, counted as `iTLB-load-misses` |
+//! | L2 iTLB | 128 | 8 | LRU | 26 cycles more; counted as `iTLB-load-misses` and walks, all 33 as walk cycles |
 //!
 //! An execution costs 12 cycles and one per 16 bytes of code; one run of the trigger 75 cycles. Interrupts evict entries,
 //! every load is up to 1.5 % faster or slower than the next, every window about 0.5 %, and one in 200 is multiplexed.

@@ -4,7 +4,7 @@ use super::figures::tone;
 use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
-use crate::report::{Summary, echo, noise, units, wording};
+use crate::report::{Summary, attribution, echo, noise, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -20,6 +20,11 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             Section { title: "Result", parts: result(summary) },
             Section { title: "Figures per case", parts: with_echoes(summary, figures::figures) },
             Section { title: "Effects", parts: with_echoes(summary, figures::effects) },
+            Section {
+                title: "Derived figures",
+                parts: attribution::derived_sheet(summary).map(Part::Sheet).into_iter().collect(),
+            },
+            Section { title: "Where the cycles went", parts: vec![attributed(summary)] },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
             Section { title: "What was verified", parts: vec![Part::Sheet(figures::placement(summary))] },
             Section { title: "Others on the CPU", parts: others(summary) },
@@ -116,6 +121,10 @@ fn others<'a>(summary: &Summary) -> Vec<Part<'a>> {
             Part::Items(lines),
         ],
     }
+}
+
+fn attributed<'a>(summary: &Summary) -> Part<'a> {
+    attribution::sheet(summary).map_or_else(Part::Prose, Part::Sheet)
 }
 
 fn unmeasured<'a>(summary: &Summary) -> Part<'a> {
