@@ -32,6 +32,8 @@ pub enum Caveat {
     Interrupted { trials: u32, planned: u32 },
     /// The last line of the run file is torn and was left out.
     TornTail,
+    /// `--attribute` was asked for and nothing here samples iTLB misses.
+    NoMissSamples { reason: String },
     /// Direct tail calls were not to be had; the chain jumps through the prog array.
     ChainIndirect { reason: String },
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Caveat {
                 write!(f, "interrupted after {trials} of {planned} trials")
             }
             Self::TornTail => write!(f, "the run file ends in a torn line, which was left out"),
+            Self::NoMissSamples { reason } => write!(f, "no iTLB misses were sampled: {reason}"),
             Self::ChainIndirect { reason } => write!(f, "chain uses indirect tail calls: {reason}"),
         }
     }

@@ -9,6 +9,7 @@ pub mod placement;
 pub mod model;
 pub mod counters;
 pub mod samples;
+pub mod sampling;
 pub mod trial;
 pub mod runfile;
 pub mod stats;

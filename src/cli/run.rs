@@ -13,7 +13,7 @@ use super::{Failure, doctor};
 use crate::caveat::Caveat;
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
-use crate::machine::MachineError;
+use crate::machine::{Machine, MachineError, MissSampler};
 use crate::report::{Summary, table};
 use crate::runfile::manifest::MachineKind;
 use crate::runfile::{Manifest, Run};
@@ -56,6 +56,9 @@ pub struct Args {
     /// What to measure: the running kernel, or a simulation for trying the tool out
     #[arg(long, value_enum, default_value = "kernel")]
     pub machine: MachineKind,
+    /// Sample iTLB misses in windows of their own and say whose code missed
+    #[arg(long)]
+    pub attribute: bool,
     /// Say on stderr how long recording took
     #[arg(long)]
     pub verbose: bool,
@@ -77,6 +80,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let Opened { mut machine, cpu } = machines::open(args.machine, args.cpu, seed, &facts, Arc::clone(&stop))?;
     let mut counters = machine.counters()?;
     let mut meters = machine.meters()?;
+    let (mut sampler, no_sampler) = open_sampler(args, machine.as_mut());
     let manifest = Manifest {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         machine: args.machine,
@@ -90,17 +94,23 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         refused: counters.refused().to_vec(),
         meters: meters.meters().to_vec(),
         meters_absent: meters.absent().to_vec(),
-        caveats: caveats(machine.caveats(), &facts, counters.groups(), args.machine),
+        sampling: sampler.as_ref().map(|sampler| sampler.sampling().clone()),
+        caveats: caveats(
+            machine.caveats().into_iter().chain(no_sampler).collect(),
+            &facts,
+            counters.groups(),
+            args.machine,
+        ),
         host: facts,
     };
     let dir = make_directory(&args.out, &manifest)?;
     let session = Session::create(&dir.join("run.jsonl"), &manifest)?;
-    let ended = session.run(
-        &plan,
-        machine.as_mut(),
-        &mut Instruments { counters: counters.as_mut(), meters: meters.as_mut() },
-        &stop,
-    )?;
+    let mut instruments = Instruments {
+        counters: counters.as_mut(),
+        meters: meters.as_mut(),
+        sampler: sampler.as_mut().map(|sampler| sampler.as_mut() as &mut dyn MissSampler),
+    };
+    let ended = session.run(&plan, machine.as_mut(), &mut instruments, &stop)?;
     if ended.interrupted && ended.trials == 0 {
         return Err(MachineError::interrupted().into());
     }
@@ -109,6 +119,15 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     }
     show(&dir, out)?;
     Ok(if ended.interrupted { 130 } else { 0 })
+}
+
+/// What samples misses, if that was asked for; where nothing does, the run goes on with a caveat.
+fn open_sampler(args: &Args, machine: &mut dyn Machine) -> (Option<Box<dyn MissSampler>>, Option<Caveat>) {
+    match args.attribute.then(|| machine.sampler()) {
+        None => (None, None),
+        Some(Ok(sampler)) => (Some(sampler), None),
+        Some(Err(reason)) => (None, Some(Caveat::NoMissSamples { reason })),
+    }
 }
 
 /// Prints the table, writes every other output, and names the directory last.

@@ -8,6 +8,7 @@ pub mod sim;
 use crate::caveat::Caveat;
 use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal};
 use crate::placement::{Image, Observed};
+use crate::sampling::{Record, Sampling, Symbols};
 use crate::trial::{Check, LoadCost};
 use crate::workload::Case;
 
@@ -73,6 +74,8 @@ pub trait Machine: std::fmt::Debug {
     fn counters(&mut self) -> Result<Box<dyn Counters>>;
     /// Opens the meters of what else runs on the CPU of the windows.
     fn meters(&mut self) -> Result<Box<dyn Meters>>;
+    /// Opens what samples iTLB misses; otherwise why there is none.
+    fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String>;
     /// What a reader must know about this machine.
     fn caveats(&self) -> Vec<Caveat>;
 }
@@ -115,4 +118,16 @@ pub trait Meters: std::fmt::Debug {
     fn absent(&self) -> &[MeterAbsence];
     /// Cumulative values; a window's share is a difference.
     fn read(&mut self, into: &mut Vec<u64>) -> Result<()>;
+}
+
+/// Samples of iTLB misses, in windows of their own behind the counted ones.
+pub trait MissSampler: std::fmt::Debug {
+    /// What is sampled.
+    fn sampling(&self) -> &Sampling;
+    fn start(&mut self) -> Result<()>;
+    fn stop(&mut self) -> Result<()>;
+    /// Takes what was sampled since.
+    fn drain(&mut self, into: &mut Vec<Record>) -> Result<()>;
+    /// The symbols of kernel text as they are now.
+    fn symbols(&self) -> Symbols;
 }

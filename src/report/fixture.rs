@@ -107,6 +107,7 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
         refused,
         meters: Vec::new(),
         meters_absent: Vec::new(),
+        sampling: None,
         host,
         caveats,
     };
@@ -161,6 +162,7 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         check: Check { executed: case.programs, fewest: 1, most: 1, executions_per_run: case.programs },
         baseline: (0..3).map(|window| sample(case, trial, window, groups, true)).collect(),
         samples: (0..WINDOWS).map(|window| sample(case, trial, window, groups, false)).collect(),
+        misses: None,
         unload_ns: 1_000_000,
         caveats: Vec::new(),
     }

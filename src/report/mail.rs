@@ -11,7 +11,7 @@ pub use check::check_mail;
 use super::Summary;
 use super::table::SIMULATED;
 use super::wording::{ascii, not_measured, wrap};
-use super::{attribution, noise};
+use super::{attribution, misses, noise};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -37,6 +37,7 @@ pub fn mail(summary: &Summary<'_>) -> String {
         title: "Where the cycles went (largest number of programs)",
         lines: items(attribution::lines(summary, true)),
     });
+    blocks.push(Block { title: "Whose code missed the iTLB", lines: items(misses::lines(summary)) });
     blocks.push(Block { title: "Verified", lines: items(setup::verified(summary)) });
     blocks
         .push(Block { title: "Others on the CPU (noise meters, per window)", lines: items(noise::lines(summary.run)) });

@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 pub mod html;
 pub mod mail;
 pub mod mapping;
+pub mod misses;
 pub mod noise;
 pub mod sheet;
 pub mod summary;

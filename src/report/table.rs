@@ -2,12 +2,12 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::attribution;
 use super::echo;
 use super::mapping;
 use super::summary::{CaseSummary, Summary};
 use super::units::{self, figure, or_absent, percent};
 use super::wording::{not_measured, wrap};
+use super::{attribution, misses};
 use crate::compare::Effect;
 use crate::placement::Footprint;
 use crate::runfile::manifest::MachineKind;
@@ -34,6 +34,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(effects(summary));
     lines.extend(listed("Derived figures (largest number of programs):", attribution::derived_lines(summary, true)));
     lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
+    lines.extend(listed("Whose code missed the iTLB:", misses::lines(summary)));
     lines.extend(listed("Not measured:", not_measured(summary)));
     lines.extend(listed("Read with care:", summary.caveats.iter().map(ToString::to_string)));
     lines.join("\n") + "\n"

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::caveat::Caveat;
 use crate::counters::{Group, Meter, MeterAbsence, Refusal};
 use crate::host::Facts;
+use crate::sampling::Sampling;
 use crate::workload::Spec;
 
 /// Which machine produced the numbers.
@@ -35,6 +36,8 @@ pub struct Manifest {
     /// Noise meters read with every window, and those that were not to be had.
     pub meters: Vec<Meter>,
     pub meters_absent: Vec<MeterAbsence>,
+    /// What `--attribute` samples.
+    pub sampling: Option<Sampling>,
     pub host: Facts,
     pub caveats: Vec<Caveat>,
 }

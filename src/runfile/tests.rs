@@ -85,6 +85,7 @@ prop_compose! {
             refused: refused.into_iter().map(refusal).collect(),
             meters: vec![Meter::Switches, Meter::Aperf],
             meters_absent: vec![MeterAbsence { meters: vec![Meter::Smis], reason: absence }],
+        sampling: None,
         }
     }
 }
@@ -145,7 +146,7 @@ prop_compose! {
         let (programs, fillers, plugs, settle_ns, load_ns) = load;
         let (executed, fewest, most, executions_per_run) = check;
         Trial {
-            case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, caveats,
+            case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, caveats,
             footprint: Footprint::of(&images[..images.len().min(1)]),
             mapping,
             images,
@@ -203,6 +204,7 @@ fn small() -> Run {
         refused: Vec::new(),
         meters: Vec::new(),
         meters_absent: Vec::new(),
+        sampling: None,
         host: Facts::default(),
         caveats: vec![Caveat::Simulated],
     };
@@ -224,6 +226,7 @@ fn small() -> Run {
         check: Check::default(),
         baseline: vec![sample.clone()],
         samples: vec![sample.clone()],
+        misses: None,
         unload_ns: 1,
         caveats: Vec::new(),
     });

@@ -23,6 +23,7 @@ use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal, Unusable};
 use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
+use crate::sampling::{Misses, Sampling};
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
@@ -114,6 +115,8 @@ pub(super) struct RunRecord {
     meters: Vec<Meter>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     meters_absent: Vec<MeterAbsence>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sampling: Option<Sampling>,
     host: Facts,
     caveats: Vec<Caveat>,
     /// `case` in the records below is an index into this.
@@ -140,6 +143,7 @@ impl RunRecord {
             refused: m.refused,
             meters: m.meters,
             meters_absent: m.meters_absent,
+            sampling: m.sampling,
             host: m.host,
             caveats: m.caveats,
             columns: Columns::known(),
@@ -161,6 +165,7 @@ impl RunRecord {
             refused: self.refused,
             meters: self.meters,
             meters_absent: self.meters_absent,
+            sampling: self.sampling,
             host: self.host,
             caveats: self.caveats,
         };
@@ -299,6 +304,8 @@ pub(super) struct TrialRecord {
     samples: Vec<SampleRow>,
     #[serde(default, skip_serializing_if = "MeterRows::is_empty")]
     meters: MeterRows,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    misses: Option<Misses>,
     /// base64 of HDR V2, by metric.
     histograms: BTreeMap<String, String>,
     caveats: Vec<Caveat>,
@@ -318,6 +325,7 @@ impl TrialRecord {
             baseline: trial.baseline.iter().map(SampleRow::from).collect(),
             samples: trial.samples.iter().map(SampleRow::from).collect(),
             meters: MeterRows::of(trial),
+            misses: trial.misses.clone(),
             histograms: serde_json::from_value(serde_json::to_value(histograms)?)?,
             caveats: trial.caveats.clone(),
         })
@@ -345,6 +353,7 @@ impl TrialRecord {
             check: self.check,
             baseline: self.baseline.into_iter().map(Sample::from).collect(),
             samples: self.samples.into_iter().map(Sample::from).collect(),
+            misses: self.misses,
             unload_ns: self.unload_ns,
             caveats: self.caveats,
         };

@@ -36,6 +36,8 @@ pub const STEADY_PERCENT: u64 = 5;
 pub const MOST_WARM_UPS: u32 = 12;
 /// Twice the executions may take 2 +- 5 % of the time.
 pub const LINEAR_PERCENT: (u32, u32) = (190, 210);
+/// Windows in which misses are sampled, behind the counted ones.
+pub const SAMPLED_WINDOWS: u32 = 16;
 /// A window that is not linear is doubled so many times before it is accepted with a caveat.
 pub const MOST_DOUBLINGS: u32 = 2;
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::caveat::Caveat;
 use crate::counters::{Reading, Unusable};
 use crate::placement::{Footprint, Image, Observed};
+use crate::sampling::Misses;
 use crate::workload::Case;
 
 /// One counted window.
@@ -77,6 +78,9 @@ pub struct Trial {
     /// Windows with an empty program in place of the measured ones.
     pub baseline: Vec<Sample>,
     pub samples: Vec<Sample>,
+    /// Misses sampled behind the counted windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<Misses>,
     pub unload_ns: u64,
     #[serde(default)]
     pub caveats: Vec<Caveat>,

@@ -2,8 +2,9 @@
 
 use crate::caveat::Caveat;
 use crate::counters::Reading;
-use crate::machine::{Counters, Loaded, Machine, MachineError, Meters, Result, Target};
+use crate::machine::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Target};
 use crate::placement::{Footprint, Observed};
+use crate::sampling::Misses;
 use crate::workload::{Case, Slot};
 
 use super::disturbance;
@@ -25,6 +26,8 @@ pub struct Start {
 pub struct Instruments<'a> {
     pub counters: &'a mut dyn Counters,
     pub meters: &'a mut dyn Meters,
+    /// Asked for with `--attribute`, and there.
+    pub sampler: Option<&'a mut dyn MissSampler>,
 }
 
 /// Measures `case` once on `machine`.
@@ -46,6 +49,7 @@ pub fn run_trial(
     caveats.extend(loaded.caveats());
     caveats.extend(windows.caveat);
     caveats.extend(changed(&facts.mapping, &loaded.observe_mapping()));
+    let misses = sample_misses(loaded.as_mut(), instruments, windows.runs)?;
     let unload_ns = loaded.unload()?;
     Ok(Trial {
         case: case.clone(),
@@ -61,6 +65,7 @@ pub fn run_trial(
         check,
         baseline: windows.baseline,
         samples: windows.samples,
+        misses,
         unload_ns,
         caveats,
     })
@@ -110,6 +115,8 @@ fn changed(before: &Observed, after: &Observed) -> Option<Caveat> {
 struct Windows {
     baseline: Vec<Sample>,
     samples: Vec<Sample>,
+    /// Runs of the trigger in one window.
+    runs: u32,
     caveat: Option<Caveat>,
 }
 
@@ -129,7 +136,21 @@ fn measure(
     for windows in [&mut baseline, &mut samples] {
         disturbance::mark(instruments.meters.meters(), instruments.counters.groups(), windows);
     }
-    Ok(Windows { baseline, samples, caveat })
+    Ok(Windows { baseline, samples, runs, caveat })
+}
+
+/// Windows of their own behind the counted ones, in which misses are sampled; `None` if nothing samples.
+fn sample_misses(loaded: &mut dyn Loaded, instruments: &mut Instruments<'_>, runs: u32) -> Result<Option<Misses>> {
+    let Some(sampler) = &mut instruments.sampler else { return Ok(None) };
+    let mut records = Vec::new();
+    for _ in 0..protocol::SAMPLED_WINDOWS {
+        sampler.start()?;
+        let fired = loaded.fire(Target::Programs, runs);
+        sampler.stop()?;
+        fired?;
+        sampler.drain(&mut records)?;
+    }
+    Ok(Some(Misses::of(&records, loaded.images(), &sampler.symbols())))
 }
 
 /// Warms up and finds the window: long enough, steady, and twice as long when doubled. What disturbed the warm-up made it look

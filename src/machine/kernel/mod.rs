@@ -11,6 +11,7 @@ pub mod pin;
 pub mod place;
 pub mod probe;
 pub mod programs;
+pub mod sampler;
 pub mod settle;
 pub mod sys;
 pub mod trigger;
@@ -29,9 +30,10 @@ use self::perf::PerfCounters;
 use self::pin::Pinned;
 use self::place::{Placer, verified};
 use self::programs::{Maps, Programs};
+use self::sampler::KernelSampler;
 use self::settle::Settle;
 use self::trigger::Trigger;
-use super::{Counters, Loaded, Machine, MachineError, Meters, Result};
+use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result};
 use crate::caveat::Caveat;
 use crate::host::Facts;
 use crate::placement::mapping::Looks;
@@ -159,6 +161,12 @@ impl Machine for KernelMachine {
         let root = Path::new("/");
         let guest = Facts::read(root).hypervisor.is_some();
         Ok(Box::new(KernelMeters::open(root, self.cpu(), guest)))
+    }
+
+    fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String> {
+        let root = Path::new("/");
+        let ways = sampler::candidates(root, &Facts::read(root), self.cpu());
+        Ok(Box::new(KernelSampler::open(ways)?))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

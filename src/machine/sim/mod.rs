@@ -30,7 +30,7 @@ use self::cpu::Cpu;
 use self::load::SimLoaded;
 use self::neighbours::SimMeters;
 use self::packs::Packs;
-use super::{Counters, Loaded, Machine, Meters, Result};
+use super::{Counters, Loaded, Machine, Meters, MissSampler, Result};
 
 /// Programs that one run of a trigger executes: the kernel's `MAX_TAIL_CALL_CNT`.
 const EXECUTIONS_PER_RUN: u32 = 33;
@@ -67,6 +67,10 @@ impl Machine for SimMachine {
 
     fn meters(&mut self) -> Result<Box<dyn Meters>> {
         Ok(Box::new(SimMeters::new(Rc::clone(&self.cpu))))
+    }
+
+    fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String> {
+        Err("the simulated CPU takes no samples".to_owned())
     }
 
     fn caveats(&self) -> Vec<Caveat> {

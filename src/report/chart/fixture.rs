@@ -50,6 +50,7 @@ fn manifest(spec: Spec, planned_trials: u32) -> Manifest {
         }],
         meters: Vec::new(),
         meters_absent: Vec::new(),
+        sampling: None,
         host: Facts {
             cpu_model: Some("Example CPU <E-1> @ 2.00GHz".into()),
             kernel_release: Some("6.18.44".into()),
@@ -77,6 +78,7 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         check: Check { executed: case.programs, fewest: 33, most: 34, executions_per_run: case.programs },
         baseline: vec![nothing()],
         samples,
+        misses: None,
         unload_ns: 0,
         caveats: Vec::new(),
         case,

@@ -4,7 +4,7 @@ use super::figures::tone;
 use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
-use crate::report::{Summary, attribution, echo, noise, units, wording};
+use crate::report::{Summary, attribution, echo, misses, noise, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -25,6 +25,7 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
                 parts: attribution::derived_sheet(summary).map(Part::Sheet).into_iter().collect(),
             },
             Section { title: "Where the cycles went", parts: vec![attributed(summary)] },
+            Section { title: "Whose code missed the iTLB", parts: missed(summary) },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
             Section { title: "What was verified", parts: vec![Part::Sheet(figures::placement(summary))] },
             Section { title: "Others on the CPU", parts: others(summary) },
@@ -125,6 +126,11 @@ fn others<'a>(summary: &Summary) -> Vec<Part<'a>> {
 
 fn attributed<'a>(summary: &Summary) -> Part<'a> {
     attribution::sheet(summary).map_or_else(Part::Prose, Part::Sheet)
+}
+
+fn missed<'a>(summary: &Summary) -> Vec<Part<'a>> {
+    let lines = misses::lines(summary);
+    if lines.is_empty() { Vec::new() } else { vec![Part::Items(lines)] }
 }
 
 fn unmeasured<'a>(summary: &Summary) -> Part<'a> {
