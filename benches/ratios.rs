@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use itlbench::counters::source::{Exclude, Request, Scope, Source};
+use itlbench::counters::{Choice, EventCode, Reading, stream};
+use itlbench::machine::kernel::perf::KernelSource;
 use itlbench::machine::kernel::place::verified;
 use itlbench::machine::kernel::programs::Programs;
 use itlbench::machine::kernel::{KernelMachine, probe};
@@ -29,6 +32,7 @@ fn main() {
     share_in_programs();
     counters();
     meters();
+    group_read();
     whole_runs();
     layout_of_many();
     println!("default run under 60 s: see `time make run`");
@@ -175,7 +179,7 @@ fn share_in_programs() {
 /// Enable, disable and read against the window they bracket.
 fn counters() {
     let mut machine = machine();
-    let mut counters = machine.counters().unwrap();
+    let mut counters = machine.counters(&Choice::default()).unwrap();
     let mut into = Vec::new();
     let cycle = (0..1000).map(|_| {
         let began = Instant::now();
@@ -204,6 +208,42 @@ fn meters() {
     let share = read / Protocol::new(1).window_ns as f64;
     let detail = format!("{:.1} us behind a 3 ms window, {} meters, n 1000", read / 1000.0, meters.meters().len());
     say("noise meters: share of a window", share, "at most 0.025", share <= 0.025, &detail);
+}
+
+/// A decoded group read against read(2) of the same descriptor, in turns so that both meet the same noise.
+fn group_read() {
+    let software = |config| Request {
+        code: EventCode::new(EventCode::SOFTWARE, config),
+        exclude: Exclude::default(),
+        pinned: false,
+        scope: Scope::Thread,
+    };
+    let mut source = KernelSource;
+    let mut group = source.lead(&software(1)).unwrap();
+    for config in [3, 4, 2] {
+        source.join(&mut group, &software(config)).unwrap();
+    }
+    let ids = source.ids(&group).unwrap();
+    let mut buffer = vec![0; stream::length(ids.len())];
+    let mut reading = Reading::default();
+    source.enable(&group).unwrap();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..2000 {
+        let began = Instant::now();
+        for _ in 0..16 {
+            source.read(&group, &mut buffer).unwrap();
+        }
+        bare.push(began.elapsed().as_nanos() as f64 / 16.0);
+        let began = Instant::now();
+        for _ in 0..16 {
+            let given = source.read(&group, &mut buffer).unwrap();
+            stream::decode(&buffer[..given], &ids, &mut reading).unwrap();
+        }
+        ours.push(began.elapsed().as_nanos() as f64 / 16.0);
+    }
+    let (ours, bare) = (median(ours), median(bare));
+    let detail = format!("{ours:.0} ns ours, {bare:.0} ns bare, a group of 4 software events, n 2000 x 16");
+    say("counters: group read", ours / bare, "at most 1.1 of a bare read(2)", ours / bare <= 1.1, &detail);
 }
 
 /// Recording against wall time, and memory with 10 000 programs, from the tool itself.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::Failure;
+use super::counting::Counting;
 use crate::host::checks::{Check, Level, blocking, checks};
 use crate::host::{Facts, Live};
 
@@ -24,6 +26,8 @@ pub struct Args {
     /// Read `proc` and `sys` below DIR, as copied from another host; nothing is probed then
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+    #[command(flatten)]
+    pub counting: Counting,
 }
 
 /// How the checks are written.
@@ -35,15 +39,22 @@ pub enum Format {
 
 /// Writes the checks to `out`; returns the exit code. `probe` fills what only the kernel can be asked, and is not called
 /// for a host laid out below another root.
-pub fn run(args: &Args, probe: impl FnOnce(&mut Live), out: &mut dyn Write) -> anyhow::Result<u8> {
-    anyhow::ensure!(args.root.is_dir(), "failed to read `{}`: not a directory", args.root.display());
+pub fn run(
+    args: &Args,
+    probe: impl FnOnce(&mut Live) -> Result<(), Failure>,
+    out: &mut dyn Write,
+) -> Result<u8, Failure> {
+    if !args.root.is_dir() {
+        return Err(anyhow::anyhow!("failed to read `{}`: not a directory", args.root.display()).into());
+    }
     let facts = Facts::read(&args.root);
     let mut live = Live::read(&args.root);
     if args.root == Path::new("/") {
-        probe(&mut live);
+        probe(&mut live)?;
     }
     let found = checks(&facts, &live);
-    out.write_all(render(&found, &facts, args.format).as_bytes())?;
+    let text = render(&found, &facts, args.format);
+    out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
     Ok(if blocking(&found).is_some() { HOST_CANNOT } else { 0 })
 }
 
@@ -146,7 +157,11 @@ mod tests {
     const HOSTS: [&str; 4] = ["intel-bare-metal", "amd-vm", "locked-laptop", "almost-empty"];
 
     fn args(host: &str, format: Format) -> Args {
-        Args { format, root: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hosts").join(host) }
+        Args {
+            format,
+            root: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hosts").join(host),
+            counting: Counting::default(),
+        }
     }
 
     fn doctor(host: &str, format: Format) -> (u8, String) {
@@ -226,10 +241,18 @@ mod tests {
     #[test]
     fn this_host_is_probed_and_another_root_must_be_a_directory() {
         let mut probed = false;
-        let here = Args { format: Format::Text, root: PathBuf::from("/") };
-        run(&here, |_| probed = true, &mut std::io::sink()).unwrap();
+        let here = Args { format: Format::Text, root: PathBuf::from("/"), counting: Counting::default() };
+        run(
+            &here,
+            |_| {
+                probed = true;
+                Ok(())
+            },
+            &mut std::io::sink(),
+        )
+        .unwrap();
         assert!(probed);
-        let error = run(&args("no-such-host", Format::Text), |_| (), &mut std::io::sink()).unwrap_err();
+        let error = run(&args("no-such-host", Format::Text), |_| Ok(()), &mut std::io::sink()).unwrap_err();
         assert!(error.to_string().starts_with("failed to read `"), "{error}");
     }
 

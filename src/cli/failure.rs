@@ -44,6 +44,7 @@ impl Failure {
             Self::HostCannot(_) => 3,
             Self::Machine(error) => match error.kind {
                 ErrorKind::HostCannot => 3,
+                ErrorKind::BadRequest => 2,
                 ErrorKind::Interrupted => 130,
                 ErrorKind::Failed => 1,
             },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::Failure;
+use crate::counters::Choice;
 use crate::host::{Facts, Live};
 use crate::machine::Machine;
 use crate::machine::sim::SimMachine;
@@ -77,14 +78,17 @@ pub fn observe_mapping(_: &[Image]) -> Observed {
 
 /// Asks the kernel what `/proc` does not answer.
 #[cfg(feature = "kernel")]
-pub fn probe(live: &mut Live) {
+pub fn probe(live: &mut Live, choice: &Choice) -> Result<(), Failure> {
     use crate::machine::kernel::probe;
 
+    live.events = probe::events(choice)?;
     live.foreign_programs = probe::loaded_programs();
     live.test_run = Some(probe::test_run());
-    live.events = probe::events();
+    Ok(())
 }
 
 /// Without the kernel machine there is nothing to ask.
 #[cfg(not(feature = "kernel"))]
-pub fn probe(_: &mut Live) {}
+pub fn probe(_: &mut Live, _: &Choice) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! In: the command line. Out: data on stdout, progress and warnings on stderr, an exit code.
 //! Apart because it alone names concrete machines and puts the parts together.
 
+pub mod counting;
 pub mod doctor;
 pub mod failure;
 pub mod layout;
@@ -48,7 +49,7 @@ impl Cli {
             Command::Run(args) => run::run(&args, out),
             Command::Report(args) => report::run(&args, out),
             Command::Layout(args) => layout::run(&args, out),
-            Command::Doctor(args) => Ok(doctor::run(&args, machines::probe, out)?),
+            Command::Doctor(args) => doctor::run(&args, |live| machines::probe(live, &args.counting.choice()), out),
             Command::List(args) => list::run(&args, out),
         }
     }

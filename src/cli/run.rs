@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
+use super::counting::Counting;
 use super::machines::{self, Opened};
 use super::publish::publish;
 use super::session::Session;
 use super::{Failure, doctor};
 use crate::caveat::Caveat;
+use crate::counters::{Events, Refusal};
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
 use crate::machine::{Machine, MachineError, MissSampler};
@@ -53,6 +55,8 @@ pub struct Args {
     /// The CPU to measure on; by default the highest this process may use
     #[arg(long, value_name = "CPU")]
     pub cpu: Option<u32>,
+    #[command(flatten)]
+    pub counting: Counting,
     /// What to measure: the running kernel, or a simulation for trying the tool out
     #[arg(long, value_enum, default_value = "kernel")]
     pub machine: MachineKind,
@@ -78,7 +82,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         refuse_blocked_host(&facts)?;
     }
     let Opened { mut machine, cpu } = machines::open(args.machine, args.cpu, seed, &facts, Arc::clone(&stop))?;
-    let mut counters = machine.counters()?;
+    let mut counters = machine.counters(&args.counting.choice())?;
+    warn_of_refusals(&args.counting.counters, counters.refused());
     let mut meters = machine.meters()?;
     let (mut sampler, no_sampler) = open_sampler(args, machine.as_mut());
     let manifest = Manifest {
@@ -164,6 +169,13 @@ impl Args {
         spec.samples = self.samples.unwrap_or(spec.samples);
         spec.check(name)?;
         Ok(spec)
+    }
+}
+
+/// Who names events wants to know at once which of them are not counted; otherwise the report says it.
+fn warn_of_refusals(events: &Events, refused: &[Refusal]) {
+    if matches!(events, Events::List(_)) {
+        refused.iter().for_each(|refusal| eprintln!("itlbench: not counted: {refusal}"));
     }
 }
 

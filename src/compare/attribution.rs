@@ -208,8 +208,12 @@ mod tests {
     fn run(roles: &[Role], other: f64) -> Run {
         let mut run = fixture::sim_run();
         let event = |&role: &Role| Event { role, name: role.to_string(), code: EventCode::new(4, 1) };
-        run.manifest.groups =
-            vec![Group { name: "core".to_owned(), events: roles.iter().map(event).collect(), pinned: true }];
+        run.manifest.groups = vec![Group {
+            name: "core".to_owned(),
+            events: roles.iter().map(event).collect(),
+            pinned: true,
+            ..Group::default()
+        }];
         for trial in &mut run.trials {
             let off = if trial.case.pack == PackMode::Off { 1.0 } else { 0.0 };
             let scatter = f64::from(trial.trial) * 0.1;

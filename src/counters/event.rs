@@ -62,12 +62,69 @@ pub struct Event {
     pub code: EventCode,
 }
 
+/// Whose cycles count: BPF programs run in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum CountSide {
+    #[default]
+    Kernel,
+    User,
+    Both,
+}
+
+impl CountSide {
+    /// As perf puts it behind a name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Kernel => ":k",
+            Self::User => ":u",
+            Self::Both => ":uk",
+        }
+    }
+}
+
+impl fmt::Display for CountSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel side",
+            Self::User => "user side",
+            Self::Both => "kernel and user side",
+        })
+    }
+}
+
 /// Events that are scheduled together; the first is the leader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     pub name: String,
     pub events: Vec<Event>,
     pub pinned: bool,
+    /// The pass in whose windows it is counted; `None` for every window. In other windows its reading is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
+    /// Whose cycles it counts; `None` where the PMU does not tell them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<CountSide>,
+}
+
+impl Group {
+    /// Whether it is counted in the windows of `pass`.
+    pub fn is_in(&self, pass: u32) -> bool {
+        self.pass.is_none_or(|own| own == pass)
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {}", self.name)?;
+        if self.pinned {
+            f.write_str(", pinned")?;
+        }
+        if let Some(side) = self.side {
+            write!(f, ", {side}")?;
+        }
+        self.pass.map_or(Ok(()), |pass| write!(f, ", pass {}", pass + 1))
+    }
 }
 
 /// An event that the host would not count, and why.

@@ -69,9 +69,15 @@ impl Reading {
         }
     }
 
+    /// Makes it empty, keeping its memory.
+    pub fn clear(&mut self) {
+        self.counts.clear();
+        (self.enabled_ns, self.running_ns) = (0, 0);
+    }
+
     /// `None` if the counts may be used.
     pub fn unusable(&self) -> Option<Unusable> {
-        if self.counts.is_empty() {
+        if self.counts.is_empty() || self.enabled_ns == 0 {
             Some(Unusable::Empty)
         } else if self.running_ns != self.enabled_ns {
             Some(Unusable::Multiplexed)
@@ -99,6 +105,7 @@ mod tests {
     fn multiplexed_and_empty_readings_are_unusable() {
         assert_eq!(reading(&[1], 10, 9).unusable(), Some(Unusable::Multiplexed));
         assert_eq!(reading(&[], 0, 0).unusable(), Some(Unusable::Empty));
+        assert_eq!(reading(&[5], 0, 0).unusable(), Some(Unusable::Empty), "never enabled");
         assert_eq!(reading(&[1], 10, 10).unusable(), None);
     }
 }

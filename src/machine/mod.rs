@@ -6,7 +6,7 @@ pub mod kernel;
 pub mod sim;
 
 use crate::caveat::Caveat;
-use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal};
+use crate::counters::{Choice, Group, Meter, MeterAbsence, Reading, Refusal};
 use crate::placement::{Image, Observed};
 use crate::sampling::{Record, Sampling, Symbols};
 use crate::trial::{Check, LoadCost};
@@ -28,6 +28,8 @@ pub struct MachineError {
 pub enum ErrorKind {
     /// This host cannot, as it is set up now.
     HostCannot,
+    /// What was asked for makes no sense, on any host or on this one.
+    BadRequest,
     /// A signal asked us to stop.
     Interrupted,
     /// Anything else.
@@ -38,6 +40,11 @@ impl MachineError {
     /// This host cannot do it; `remedy` says what would help.
     pub fn host_cannot(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { kind: ErrorKind::HostCannot, what: what.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// What was asked for names nothing.
+    pub fn bad_request(what: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::BadRequest, what: what.into(), remedy: None }
     }
 
     /// Something failed that ought to work.
@@ -71,7 +78,7 @@ pub trait Machine: std::fmt::Debug {
     /// Loads the programs of `case` where its arm wants them, and verifies where they are.
     fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>>;
     /// Opens what can be counted around the trigger.
-    fn counters(&mut self) -> Result<Box<dyn Counters>>;
+    fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>>;
     /// Opens the meters of what else runs on the CPU of the windows.
     fn meters(&mut self) -> Result<Box<dyn Meters>>;
     /// Opens what samples iTLB misses; otherwise why there is none.
@@ -104,9 +111,15 @@ pub trait Counters: std::fmt::Debug {
     fn groups(&self) -> &[Group];
     /// The events that the host would not count.
     fn refused(&self) -> &[Refusal];
+    /// How often the windows are run, each time with other groups, so that all are counted and none is multiplexed.
+    fn passes(&self) -> u32 {
+        1
+    }
+    /// Chooses the groups that count in the windows to come: those that are in `pass`.
+    fn select(&mut self, _pass: u32) {}
     fn enable(&mut self) -> Result<()>;
     fn disable(&mut self) -> Result<()>;
-    /// Reads every group; one cumulative reading per group, empty counts if a group lost its counters.
+    /// Reads every group; one cumulative reading per group, empty counts if a group lost its counters or is not in the pass.
     fn read(&mut self, into: &mut Vec<Reading>) -> Result<()>;
 }
 

@@ -60,11 +60,12 @@ pub fn pmu_groups() -> Vec<Group> {
         event(Role::Instructions, "instructions", 0, 1),
         event(Role::ItlbMisses, "iTLB-load-misses", 3, 0x10004),
     ];
-    vec![Group { name: "core".to_owned(), events, pinned: true }, clock_group()]
+    vec![Group { name: "core".to_owned(), events, pinned: true, ..Group::default() }, clock_group()]
 }
 
 fn clock_group() -> Group {
-    Group { name: "clock".to_owned(), events: vec![event(Role::TaskClock, "task-clock", 1, 1)], pinned: false }
+    let events = vec![event(Role::TaskClock, "task-clock", 1, 1)];
+    Group { name: "clock".to_owned(), events, ..Group::default() }
 }
 
 fn event(role: Role, name: &str, pmu_type: u32, config: u64) -> Event {

@@ -76,7 +76,7 @@ prop_compose! {
         caveats in vec(caveat(), 0..3),
         absence in any::<String>(),
     ) -> Manifest {
-        let group = |(name, events, pinned)| Group { name, events, pinned };
+        let group = |(name, events, pinned)| Group { name, events, pinned, ..Group::default() };
         let refusal = |(event, errno, meaning)| Refusal { event, errno, meaning };
         Manifest {
             tool_version, machine, started, argv, seed, cpu, planned_trials: 0, host, caveats,
@@ -200,7 +200,7 @@ fn small() -> Run {
         cpu: 1,
         workloads: vec![spec.clone()],
         planned_trials: 3,
-        groups: vec![Group { name: "hardware".to_owned(), events: vec![event], pinned: true }],
+        groups: vec![Group { name: "hardware".to_owned(), events: vec![event], pinned: true, ..Group::default() }],
         refused: Vec::new(),
         meters: Vec::new(),
         meters_absent: Vec::new(),

@@ -112,7 +112,12 @@ mod tests {
     /// A trial of one window of 1000 executions on an empty run of nothing, with these counts.
     fn counted(counts: &[(Role, u64)]) -> (Trial, Vec<Group>) {
         let event = |&(role, _): &(Role, u64)| Event { role, name: role.to_string(), code: EventCode::new(4, 1) };
-        let groups = vec![Group { name: "g".to_owned(), events: counts.iter().map(event).collect(), pinned: true }];
+        let groups = vec![Group {
+            name: "g".to_owned(),
+            events: counts.iter().map(event).collect(),
+            pinned: true,
+            ..Group::default()
+        }];
         let window = |executions, counts: Vec<u64>| Sample {
             runs: 10,
             executions,

@@ -72,7 +72,7 @@ mod tests {
     /// Windows of 3.1 ms with these meters and this many page faults.
     fn marked(rows: &[([u64; 6], u64)]) -> Vec<Option<Unusable>> {
         let event = Event { role: Role::PageFaults, name: "page-faults".to_owned(), code: EventCode::new(1, 2) };
-        let groups = [Group { name: "software".to_owned(), events: vec![event], pinned: false }];
+        let groups = [Group { name: "software".to_owned(), events: vec![event], pinned: false, ..Group::default() }];
         let window = |&(meters, faults): &([u64; 6], u64)| Sample {
             runs: 1,
             executions: 33,

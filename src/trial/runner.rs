@@ -127,12 +127,17 @@ fn measure(
     check: &Check,
 ) -> Result<Windows> {
     let (runs, caveat) = calibrate(loaded, protocol, check)?;
-    let mut bracket = Bracket::new(loaded, instruments, check.executions_per_run)?;
-    let mut baseline = Vec::with_capacity(2 * protocol.baseline as usize);
-    let mut samples = Vec::with_capacity(protocol.samples as usize);
-    bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
-    bracket.windows(Target::Programs, runs, protocol.samples, &mut samples)?;
-    bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
+    let mut bracket = Bracket::new(loaded, instruments, check.executions_per_run);
+    let passes = bracket.counters.passes();
+    let mut baseline = Vec::with_capacity((2 * protocol.baseline * passes) as usize);
+    let mut samples = Vec::with_capacity((protocol.samples * passes) as usize);
+    // What does not fit the counters at once is counted in further windows over the same placement, never multiplexed.
+    for pass in 0..passes {
+        bracket.enter(pass)?;
+        bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
+        bracket.windows(Target::Programs, runs, protocol.samples, &mut samples)?;
+        bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
+    }
     for windows in [&mut baseline, &mut samples] {
         disturbance::mark(instruments.meters.meters(), instruments.counters.groups(), windows);
     }
@@ -213,19 +218,25 @@ struct Bracket<'a> {
     counters: &'a mut dyn Counters,
     meters: &'a mut dyn Meters,
     loaded: &'a mut dyn Loaded,
+    /// The pass whose groups count.
+    pass: u32,
     last: Vec<Reading>,
     metered: Vec<u64>,
     executions_per_run: u32,
 }
 
 impl<'a> Bracket<'a> {
-    /// Reads counters and meters for the first time.
-    fn new(loaded: &'a mut dyn Loaded, instruments: &'a mut Instruments<'_>, executions_per_run: u32) -> Result<Self> {
-        let (mut last, mut metered) = (Vec::new(), Vec::new());
-        instruments.counters.read(&mut last)?;
-        instruments.meters.read(&mut metered)?;
+    fn new(loaded: &'a mut dyn Loaded, instruments: &'a mut Instruments<'_>, executions_per_run: u32) -> Self {
         let (counters, meters) = (&mut *instruments.counters, &mut *instruments.meters);
-        Ok(Self { counters, meters, loaded, last, metered, executions_per_run })
+        Self { counters, meters, loaded, pass: 0, last: Vec::new(), metered: Vec::new(), executions_per_run }
+    }
+
+    /// Lets the groups of `pass` count from here on, and reads counters and meters for the first time.
+    fn enter(&mut self, pass: u32) -> Result<()> {
+        self.pass = pass;
+        self.counters.select(pass);
+        self.counters.read(&mut self.last)?;
+        self.meters.read(&mut self.metered)
     }
 
     fn windows(&mut self, target: Target, runs: u32, count: u32, into: &mut Vec<Sample>) -> Result<()> {
@@ -251,7 +262,8 @@ impl<'a> Bracket<'a> {
             Target::Programs => u64::from(runs) * u64::from(self.executions_per_run),
             Target::Empty => 0,
         };
-        let discarded = readings.iter().find_map(Reading::unusable);
+        let groups = self.counters.groups().iter().zip(&readings);
+        let discarded = groups.filter(|(group, _)| group.is_in(self.pass)).find_map(|(_, reading)| reading.unusable());
         Ok(Sample { runs: runs.into(), executions, wall_ns: fired.wall_ns, readings, meters, discarded })
     }
 
@@ -268,6 +280,7 @@ impl<'a> Bracket<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::{Group, Meter, MeterAbsence, Refusal, Unusable};
     use crate::machine::Fired;
     use crate::placement::mapping::{Leaf, PageSize, Source};
     use crate::placement::{Image, Mapping};
@@ -333,5 +346,96 @@ mod tests {
         let check = loaded.check().expect("check");
         let (runs, caveat) = calibrate(&mut loaded, &Protocol::new(1), &check).expect("calibrates");
         assert_eq!((runs, caveat), (3000, None));
+    }
+
+    /// Three groups: one of each pass and one of both. `lost` is a group that gives no counts.
+    #[derive(Debug)]
+    struct TwoPasses {
+        groups: Vec<Group>,
+        pass: u32,
+        reads: u64,
+        lost: Option<usize>,
+    }
+
+    impl TwoPasses {
+        fn new(lost: Option<usize>) -> Self {
+            let group = |pass| Group { pass, ..Group::default() };
+            Self { groups: [Some(0), Some(1), None].map(group).to_vec(), pass: 0, reads: 0, lost }
+        }
+    }
+
+    impl Counters for TwoPasses {
+        fn groups(&self) -> &[Group] {
+            &self.groups
+        }
+        fn refused(&self) -> &[Refusal] {
+            &[]
+        }
+        fn passes(&self) -> u32 {
+            2
+        }
+        fn select(&mut self, pass: u32) {
+            self.pass = pass;
+        }
+        fn enable(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn disable(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn read(&mut self, into: &mut Vec<Reading>) -> Result<()> {
+            self.reads += 1;
+            into.clear();
+            into.extend(self.groups.iter().enumerate().map(|(at, group)| {
+                match group.is_in(self.pass) && self.lost != Some(at) {
+                    true => Reading { counts: vec![self.reads * 10], enabled_ns: self.reads, running_ns: self.reads },
+                    false => Reading::default(),
+                }
+            }));
+            Ok(())
+        }
+    }
+
+    #[derive(Debug)]
+    struct NoMeters;
+
+    impl Meters for NoMeters {
+        fn meters(&self) -> &[Meter] {
+            &[]
+        }
+        fn absent(&self) -> &[MeterAbsence] {
+            &[]
+        }
+        fn read(&mut self, into: &mut Vec<u64>) -> Result<()> {
+            into.clear();
+            Ok(())
+        }
+    }
+
+    fn windows(lost: Option<usize>) -> Windows {
+        let mut loaded = DisturbedAtFirst::default();
+        let check = loaded.check().expect("check");
+        let protocol = Protocol { samples: 3, baseline: 1, ..Protocol::new(3) };
+        let mut instruments = Instruments { counters: &mut TwoPasses::new(lost), meters: &mut NoMeters, sampler: None };
+        measure(&mut loaded, &mut instruments, &protocol, &check).expect("measures")
+    }
+
+    #[test]
+    fn every_pass_has_its_own_windows_and_a_group_counts_in_its_own_pass_only() {
+        let windows = windows(None);
+        assert_eq!((windows.samples.len(), windows.baseline.len()), (6, 4));
+        for (at, sample) in windows.samples.iter().enumerate() {
+            let counted: Vec<bool> = sample.readings.iter().map(|reading| !reading.counts.is_empty()).collect();
+            assert_eq!(counted, [at < 3, at >= 3, true], "window {at}");
+            assert_eq!(sample.discarded, None);
+            assert_eq!(sample.readings[2].counts, [10], "one window is one read from the last, across passes too");
+        }
+    }
+
+    #[test]
+    fn a_group_that_lost_its_counters_spoils_the_windows_of_its_pass_and_no_others() {
+        let discarded: Vec<_> = windows(Some(1)).samples.iter().map(|sample| sample.discarded).collect();
+        let empty = Some(Unusable::Empty);
+        assert_eq!(discarded, [None, None, None, empty, empty, empty]);
     }
 }

@@ -35,6 +35,7 @@ use self::settle::Settle;
 use self::trigger::Trigger;
 use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result};
 use crate::caveat::Caveat;
+use crate::counters::Choice;
 use crate::host::Facts;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
@@ -153,8 +154,8 @@ impl Machine for KernelMachine {
         Ok(Box::new(KernelLoaded::new(placed, trigger, &mut self.settle, &mut self.looks, caveats)))
     }
 
-    fn counters(&mut self) -> Result<Box<dyn Counters>> {
-        Ok(Box::new(PerfCounters::open(Path::new("/sys"))))
+    fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>> {
+        Ok(Box::new(PerfCounters::open(choice, self.cpu())?))
     }
 
     fn meters(&mut self) -> Result<Box<dyn Meters>> {

@@ -1,16 +1,17 @@
 //! What the host offers, found out by trying: for `itlbench doctor`.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use libbpf_rs::ProgramType;
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 
 use super::fillers::load_failed;
-use super::perf::PerfCounters;
+use super::perf::{PerfCounters, open_failed};
 use super::programs::Programs;
 use super::sys::TestRun;
-use crate::counters::Refusal;
-use crate::machine::Counters;
+use crate::counters::set::OpenError;
+use crate::counters::{Choice, Event, Refusal};
+use crate::machine::{self, Counters};
 use crate::placement::{Addr, Image};
 use crate::survey::Program;
 use crate::workload::{Body, TriggerKind};
@@ -55,12 +56,22 @@ fn kind(kind: ProgramType) -> String {
     name
 }
 
-/// Every event we would count, and whether it opens.
-pub fn events() -> Vec<(String, Result<(), String>)> {
-    let counters = PerfCounters::open(Path::new("/sys"));
-    let opened = counters.groups().iter().flat_map(|group| &group.events).map(|event| (event.name.clone(), Ok(())));
-    let refused = counters.refused().iter().map(|refusal| (refusal.event.name.clone(), Err(reason(refusal))));
-    opened.chain(refused).collect()
+/// Every event we would count, with its raw code, and whether it opens and gets a counter.
+pub fn events(choice: &Choice) -> machine::Result<Vec<(String, Result<(), String>)>> {
+    let cpu = rustix::thread::sched_getcpu() as u32;
+    let (groups, refused) = match PerfCounters::try_open(choice, cpu) {
+        Ok(counters) => (counters.groups().to_vec(), counters.refused().to_vec()),
+        Err(OpenError::NoneCounts(refused)) => (Vec::new(), refused),
+        Err(error) => return Err(open_failed(error)),
+    };
+    let named = |event: &Event| format!("{} ({})", event.name, event.code);
+    let opened = groups.iter().flat_map(|group| &group.events).map(|event| (named(event), Ok(())));
+    let refused = refused.iter().map(|refusal| (named(&refusal.event), Err(reason(refusal))));
+    let mut all: Vec<_> = opened.chain(refused).collect();
+    // Cycles and instructions are in every pass.
+    let mut seen = BTreeSet::new();
+    all.retain(|(name, _)| seen.insert(name.clone()));
+    Ok(all)
 }
 
 fn reason(refusal: &Refusal) -> String {

@@ -1,5 +1,5 @@
 //! The bpf(2) calls that libbpf-rs has no safe wrapper for: load own instructions, ask a program where it is, test-run a
-//! bare descriptor. Every unsafe call of the kernel machine is in this file.
+//! bare descriptor; and CPUID. Every unsafe call of the kernel machine is in this file.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -7,7 +7,37 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_sys::{bpf_insn, bpf_prog_info, bpf_prog_load_opts, bpf_test_run_opts};
 
+use crate::counters::layout::CpuidWords;
 use crate::placement::{Addr, Image};
+
+/// The time stamp counter, as `msr/tsc/` counts it.
+#[allow(unused_unsafe)]
+pub fn time_stamp() -> u64 {
+    // SAFETY: every x86_64 CPU has RDTSC, and Linux lets user space use it unless a process asks otherwise.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// What CPUID says of the counters of the core this thread is on.
+#[allow(unused_unsafe)] // Safe from Rust 1.94 on; the oldest supported one wants the blocks.
+pub fn counter_words() -> CpuidWords {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+
+    // SAFETY: every x86_64 CPU has the CPUID instruction, and leaves 0 and 0x80000000.
+    let (basic, extended) = unsafe { (__cpuid(0).eax, __cpuid(0x8000_0000).eax) };
+    let leaf = |number: u32, most: u32| {
+        if number > most {
+            return [0; 4];
+        }
+        // SAFETY: the leaf is not above the highest that the CPU names.
+        let CpuidResult { eax, ebx, ecx, edx } = unsafe { __cpuid_count(number, 0) };
+        [eax, ebx, ecx, edx]
+    };
+    CpuidWords {
+        architectural: leaf(0xa, basic),
+        extended_features: leaf(0x8000_0001, extended)[2],
+        amd: leaf(0x8000_0022, extended),
+    }
+}
 
 /// Loads `insns` as a sched_cls program.
 pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {

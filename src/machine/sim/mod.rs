@@ -23,6 +23,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::caveat::Caveat;
+use crate::counters::Choice;
 use crate::workload::Case;
 
 use self::counters::SimCounters;
@@ -61,8 +62,8 @@ impl Machine for SimMachine {
         Ok(Box::new(SimLoaded::place(&mut self.packs, Rc::clone(&self.cpu), case, seed)?))
     }
 
-    fn counters(&mut self) -> Result<Box<dyn Counters>> {
-        Ok(Box::new(SimCounters::new(Rc::clone(&self.cpu))))
+    fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>> {
+        Ok(Box::new(SimCounters::new(Rc::clone(&self.cpu), choice)?))
     }
 
     fn meters(&mut self) -> Result<Box<dyn Meters>> {

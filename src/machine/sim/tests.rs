@@ -1,5 +1,5 @@
 use super::*;
-use crate::counters::Reading;
+use crate::counters::{CountSide, Events, Reading};
 use crate::machine::{ErrorKind, Target};
 use crate::placement::Footprint;
 use crate::workload::{Body, OffsetRule, PackMode, Stride, TriggerKind};
@@ -18,7 +18,7 @@ fn case(programs: u32, pack: PackMode) -> Case {
 
 /// Counts of one window of `runs` runs, after as many to warm up.
 fn window(machine: &mut SimMachine, case: &Case, target: Target, runs: u32) -> (Reading, u64) {
-    let mut counters = machine.counters().expect("counters");
+    let mut counters = machine.counters(&Choice::default()).expect("counters");
     let mut loaded = machine.load(case, 9).expect("loads");
     loaded.fire(target, runs).expect("fires");
     let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -111,7 +111,7 @@ fn the_check_pass_counts_every_program_of_either_trigger() {
 #[test]
 fn some_windows_are_multiplexed_and_lose_counts() {
     let mut machine = SimMachine::new(6);
-    let mut counters = machine.counters().expect("counters");
+    let mut counters = machine.counters(&Choice::default()).expect("counters");
     let mut loaded = machine.load(&case(8, PackMode::On), 5).expect("loads");
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut lost = 0;
@@ -130,7 +130,7 @@ fn some_windows_are_multiplexed_and_lose_counts() {
 #[test]
 fn nothing_is_counted_outside_enable_and_disable() {
     let mut machine = SimMachine::new(6);
-    let mut counters = machine.counters().expect("counters");
+    let mut counters = machine.counters(&Choice::default()).expect("counters");
     machine.load(&case(8, PackMode::On), 5).expect("loads").fire(Target::Programs, 100).expect("fires");
     let mut readings = Vec::new();
     counters.read(&mut readings).expect("reads");
@@ -176,7 +176,7 @@ fn a_simulated_machine_says_so() {
 fn the_neighbours_cost_time_that_the_meters_see_and_no_cycles() {
     let mut machine = SimMachine::new(1);
     let mut meters = machine.meters().expect("meters");
-    let mut counters = machine.counters().expect("counters");
+    let mut counters = machine.counters(&Choice::default()).expect("counters");
     let mut loaded = machine.load(&case(64, PackMode::On), 9).expect("loads");
     let (mut before, mut after, mut readings) = (Vec::new(), Vec::new(), Vec::new());
     let mut preempted = 0;
@@ -195,4 +195,19 @@ fn the_neighbours_cost_time_that_the_meters_see_and_no_cycles() {
         preempted += switches;
     }
     assert!((1..=10).contains(&preempted), "one in 100: {preempted}");
+}
+
+#[test]
+fn the_simulated_cpu_counts_what_a_list_names_and_refuses_the_rest_with_what_it_has() {
+    let mut machine = SimMachine::new(1);
+    let mut ask = |text: &str, side| {
+        let choice = Choice { events: Events::List(text.to_owned()), side };
+        machine.counters(&choice).map(|counters| counters.groups()[0].events.clone())
+    };
+    let names = |events: Vec<crate::counters::Event>| events.into_iter().map(|event| event.name).collect::<Vec<_>>();
+    assert_eq!(names(ask("itlb-misses,cycles", CountSide::Both).expect("known")), ["iTLB-load-misses", "cycles"]);
+    let error = ask("r0e85", CountSide::Kernel).expect_err("no raw codes");
+    assert_eq!(error.kind, ErrorKind::BadRequest);
+    assert!(error.to_string().contains("`r0e85`") && error.to_string().contains("iTLB-load-misses"), "{error}");
+    assert!(ask("cycles", CountSide::User).expect_err("no user code").to_string().contains("--count user"));
 }

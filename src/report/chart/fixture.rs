@@ -42,7 +42,7 @@ fn manifest(spec: Spec, planned_trials: u32) -> Manifest {
         cpu: 1,
         workloads: vec![spec],
         planned_trials,
-        groups: vec![Group { name: "front end".into(), events: counted, pinned: true }],
+        groups: vec![Group { name: "front end".into(), events: counted, pinned: true, ..Group::default() }],
         refused: vec![Refusal {
             event: event(Role::L1iMisses, "L1-icache-load-misses", 3, 0x10001),
             errno: "ENOENT".into(),

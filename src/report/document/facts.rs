@@ -37,8 +37,7 @@ pub(super) fn events(manifest: &Manifest) -> Vec<(String, String)> {
     let groups = manifest.groups.iter();
     groups
         .flat_map(|group| {
-            let pinned = if group.pinned { ", pinned" } else { "" };
-            let code = move |event: &crate::counters::Event| format!("{}, group {}{pinned}", event.code, group.name);
+            let code = move |event: &crate::counters::Event| format!("{}, {group}", event.code);
             group.events.iter().map(move |event| (event.name.clone(), code(event)))
         })
         .collect()

@@ -1,0 +1,224 @@
+use super::*;
+use crate::counters::CpuId;
+use crate::counters::layout::Layout;
+use crate::counters::pmu::tests::sysfs;
+
+const DEVICES: &str = "bus/event_source/devices";
+
+/// An Intel box: the formats that arch/x86/events/intel/core.c shows on Skylake, and some events of its sysfs.
+fn skylake() -> Fixture {
+    let formats = [
+        ("event", "config:0-7"),
+        ("umask", "config:8-15"),
+        ("edge", "config:18"),
+        ("pc", "config:19"),
+        ("any", "config:21"),
+        ("inv", "config:23"),
+        ("cmask", "config:24-31"),
+        ("in_tx", "config:32"),
+        ("frontend", "config1:0-23"),
+        ("ldlat", "config1:0-15"),
+        ("offcore_rsp", "config1:0-63"),
+    ];
+    let mut files: Vec<(String, String)> =
+        formats.iter().map(|(name, bits)| (format!("{DEVICES}/cpu/format/{name}"), (*bits).to_owned())).collect();
+    for (path, text) in [
+        ("cpu/type", "4"),
+        ("cpu/events/cpu-cycles", "event=0x3c"),
+        ("cpu/events/mem-loads", "event=0xcd,umask=0x1,ldlat=3"),
+        ("cpu/events/topdown-fetch-bubbles", "event=0x9c,umask=0x01"),
+        ("cpu/events/topdown-fetch-bubbles.scale", "2"),
+        ("cpu/events/core-part", "event=0x9,umask=?"),
+        ("msr/type", "9"),
+        ("msr/format/event", "config:0-63"),
+        ("msr/events/tsc", "event=0x00"),
+        ("msr/events/aperf", "event=0x01"),
+        ("software/type", "1"),
+        ("uncore_imc_0/type", "14"),
+        ("uncore_imc_0/cpumask", "0"),
+        ("uncore_imc_0/format/event", "config:0-7"),
+    ] {
+        files.push((format!("{DEVICES}/{path}"), text.to_owned()));
+    }
+    files.push(("kernel/tracing/events/irq/irq_handler_entry/id".to_owned(), "225\n".to_owned()));
+    host(&files, 0x9e, 0)
+}
+
+/// A hybrid box, P-cores 0-1 and E-cores 2-3.
+fn alder_lake(cpu: u32) -> Fixture {
+    let files: Vec<(String, String)> = [
+        ("cpu_core/type", "4"),
+        ("cpu_core/cpus", "0-1"),
+        ("cpu_core/format/event", "config:0-7"),
+        ("cpu_atom/type", "10"),
+        ("cpu_atom/cpus", "2-3"),
+        ("cpu_atom/format/event", "config:0-7"),
+    ]
+    .iter()
+    .map(|(path, text)| (format!("{DEVICES}/{path}"), (*text).to_owned()))
+    .collect();
+    host(&files, 0x97, cpu)
+}
+
+/// A host, and the directory its tracepoints are looked up in.
+struct Fixture {
+    host: Host,
+    _sysfs: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Fixture {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+fn host(files: &[(String, String)], model: u32, cpu: u32) -> Fixture {
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let id = CpuId { vendor: "GenuineIntel".to_owned(), family: 6, model, stepping: 1 };
+    let sysfs = sysfs(&files);
+    Fixture { host: Host::read(sysfs.path(), Some(&id), cpu, Layout::UNKNOWN), _sysfs: sysfs }
+}
+
+fn code(word: &str) -> EventCode {
+    parse(word, &skylake()).unwrap_or_else(|error| panic!("{error}"))[0].code
+}
+
+fn reason(word: &str) -> String {
+    parse(word, &skylake()).expect_err(word).to_string()
+}
+
+#[test]
+fn terms_fill_the_bits_their_formats_name() {
+    for (word, config, config1) in [
+        ("cpu/event=0x85,umask=0xe/", 0xe85, 0),
+        ("cpu/umask=14,event=133/", 0xe85, 0),
+        ("cpu/event=0x85,umask=0x10,cmask=1/", 0x100_1085, 0),
+        ("cpu/event=0x85,umask=0x10,cmask=1,inv/", 0x180_1085, 0),
+        ("cpu/event=0xc6,umask=0x1,frontend=0x14/", 0x1c6, 0x14),
+        ("cpu/r0e85/", 0xe85, 0),
+        ("cpu/config=0xe85,config1=0x14/", 0xe85, 0x14),
+        ("cpu/event=0x81,event=0x04/", 0x85, 0), // perf ors what overlaps
+    ] {
+        assert_eq!(code(word), EventCode { config1, ..EventCode::new(4, config) }, "{word}");
+    }
+}
+
+#[test]
+fn an_event_of_the_pmu_stands_for_its_terms_and_what_follows_is_added() {
+    assert_eq!(code("cpu/mem-loads/"), EventCode { config1: 3, ..EventCode::new(4, 0x1cd) });
+    assert_eq!(code("cpu/cpu-cycles,edge/"), EventCode::new(4, 1 << 18 | 0x3c));
+    assert_eq!(code("cpu/topdown-fetch-bubbles=1/"), EventCode::new(4, 0x19c), "perf takes `name=1` as the name");
+    assert_eq!(code("cpu/core-part,umask=0x7/"), EventCode::new(4, 0x709), "a parameter takes the value given");
+    assert_eq!(code("msr/aperf/"), EventCode::new(9, 1));
+    assert!(reason("cpu/core-part/").contains("parameter `umask` must be given a value"));
+}
+
+#[test]
+fn names_of_perf_raw_codes_and_tracepoints_are_taken() {
+    for (word, pmu_type, config) in [
+        ("r0e85", 4, 0xe85),
+        ("r0x1001085", 4, 0x100_1085),
+        ("iTLB-load-misses", 3, 0x1_0004),
+        ("cycles", 0, 0),
+        ("task-clock", 1, 1),
+        ("irq:irq_handler_entry", 2, 225),
+        ("uncore_imc_0/event=4/", 14, 4),
+    ] {
+        assert_eq!(code(word), EventCode::new(pmu_type, config), "{word}");
+    }
+}
+
+#[test]
+fn names_of_the_catalogue_are_taken_by_vendor_and_by_role() {
+    let list = "ITLB_MISSES.WALK_COMPLETED,itlb_misses.stlb_hit,walk-cycles,l1i-misses";
+    let wanted = parse(list, &skylake()).unwrap();
+    let found: Vec<(Role, u64)> = wanted.iter().map(|event| (event.role, event.code.config)).collect();
+    let expected = [
+        (Role::WalksCompleted, 0xe85),
+        (Role::StlbHits, 0x2085),
+        (Role::WalkCycles, 0x100_1085),
+        (Role::L1iMisses, 0x283),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(wanted[1].name, "ITLB_MISSES.STLB_HIT", "under the vendor's spelling");
+    assert!(wanted.iter().all(|event| event.counters == 0xf));
+}
+
+#[test]
+fn modifiers_choose_the_side_of_one_event() {
+    let side = |word| parse(word, &skylake()).unwrap()[0].side;
+    assert_eq!(side("cycles"), None);
+    assert_eq!(side("cycles:k"), Some(CountSide::Kernel));
+    assert_eq!(side("r0e85:u"), Some(CountSide::User));
+    assert_eq!(side("cpu/event=0x85/k"), Some(CountSide::Kernel));
+    assert_eq!(side("cpu/event=0x85/:uk"), Some(CountSide::Both));
+    assert!(reason("cycles:pp").contains("modifier `:pp` is not taken"));
+    assert!(reason("cpu/event=1/pp").contains("modifier `:pp` is not taken"));
+}
+
+#[test]
+fn on_a_hybrid_part_codes_go_to_the_pmu_of_the_cpu() {
+    let codes = |cpu| -> Vec<EventCode> {
+        let list = "cycles,iTLB-load-misses,r0e85,walks-completed,task-clock";
+        parse(list, &alder_lake(cpu)).unwrap().iter().map(|event| event.code).collect()
+    };
+    let on = |pmu: u64, walks| {
+        vec![
+            EventCode::new(0, pmu << 32),
+            EventCode::new(3, pmu << 32 | 0x1_0004),
+            EventCode::new(pmu as u32, 0xe85),
+            EventCode::new(pmu as u32, walks),
+            EventCode::new(1, 1),
+        ]
+    };
+    assert_eq!(codes(0), on(4, 0xe11));
+    let distinct = parse("cycles,walks-completed", &alder_lake(3)).unwrap();
+    assert_eq!(distinct[1].code, EventCode::new(10, 0xe85), "the same role has another code on an E-core");
+    assert_eq!(distinct[0].code, EventCode::new(0, 10 << 32));
+}
+
+#[test]
+fn an_error_names_the_term_and_what_the_pmu_offers() {
+    for (word, expected) in [
+        ("cpu/evnt=1/", "PMU `cpu` has no term `evnt`; it has terms any, cmask, edge, event, "),
+        ("cpu/event=0x185/", "value 0x185 of term `event` is too big, the most is 0xff"),
+        ("cpu/event/", "term `event` needs a value"),
+        ("cpu/edge=2/", "value 0x2 of term `edge` is too big, the most is 0x1"),
+        ("cpu/event=x/", "value `x` of term `event` is no number"),
+        ("cpu//", "nothing stands between its slashes"),
+        ("cpu/event=1", "the second slash is missing"),
+        ("cpux/event=1/", "no PMU `cpux` on this host; it has cpu, msr, software, uncore_imc_0"),
+        ("irq:none", "no tracepoint `none` in tracefs under events/irq"),
+        ("walks", "it is no event of this CPU's catalogue (`itlbench list events`), no generic name"),
+        ("walks-coalesced-4k", "this CPU has no event for that role"),
+        ("cycles,,instructions", "the list has an empty place"),
+        ("{cycles,instructions}", "leave out the braces"),
+        ("cycles,cpu-cycles", "it is named twice, as `cycles` before"),
+        ("rxyz", "no raw code such as r0e85"),
+        ("r", "no raw code such as r0e85"),
+    ] {
+        let reason = reason(word);
+        assert!(reason.starts_with("no event `") && reason.contains(expected), "{word}: {reason}");
+    }
+}
+
+#[test]
+fn events_are_sorted_by_what_counts_them() {
+    let source = |word| parse(word, &skylake()).unwrap()[0].source.clone();
+    assert_eq!(source("r0e85"), Source::Core);
+    assert_eq!(source("cpu/event=1/"), Source::Core);
+    assert_eq!(source("page-faults"), Source::Kernel);
+    assert_eq!(source("irq:irq_handler_entry"), Source::Kernel);
+    assert_eq!(source("msr/tsc/"), Source::Other { pmu: "msr".to_owned(), system_wide: false });
+    assert_eq!(source("uncore_imc_0/event=4/"), Source::Other { pmu: "uncore_imc_0".to_owned(), system_wide: true });
+}
+
+#[test]
+fn no_list_whatever_makes_it_panic() {
+    let host = skylake();
+    proptest::proptest!(|(list in "[a-z0-9/=,:{}. x-]{0,40}")| {
+        let _ = parse(&list, &host);
+    });
+}
