@@ -36,6 +36,18 @@ pub enum Caveat {
     NoMissSamples { reason: String },
     /// Direct tail calls were not to be had; the chain jumps through the prog array.
     ChainIndirect { reason: String },
+    /// Facts about the hosts of two sides differ that may by themselves move the figures.
+    Confounded { facts: String },
+    /// Facts differ that make the figures incomparable, and they are shown because it was forced.
+    Forced { facts: String },
+    /// Some run files do not say in which boot they were made; those of one side count as one boot.
+    BootUnknown { runs: u32 },
+    /// Both sides have runs from the same boot.
+    SharedBoot,
+    /// Every run of one side is older than every run of the other.
+    NotInterleaved,
+    /// The kernels JIT the same programs to other lengths.
+    JitedLengthDiffers { case: String, baseline: u64, candidate: u64 },
 }
 
 impl fmt::Display for Caveat {
@@ -77,6 +89,24 @@ impl fmt::Display for Caveat {
             Self::TornTail => write!(f, "the run file ends in a torn line, which was left out"),
             Self::NoMissSamples { reason } => write!(f, "no iTLB misses were sampled: {reason}"),
             Self::ChainIndirect { reason } => write!(f, "chain uses indirect tail calls: {reason}"),
+            Self::Confounded { facts } => write!(f, "the hosts differ in what may move the figures: {facts}"),
+            Self::Forced { facts } => write!(f, "the hosts cannot be compared ({facts}): no verdict"),
+            Self::BootUnknown { runs: 1 } => write!(f, "1 run does not say in which boot it was made"),
+            Self::BootUnknown { runs } => {
+                write!(f, "{runs} runs do not say in which boot they were made; those of a side count as one boot")
+            }
+            Self::SharedBoot => {
+                write!(f, "both sides have runs of the same boot: the kernel did not change between them")
+            }
+            Self::NotInterleaved => {
+                write!(f, "all runs of one side are older than those of the other: boot the kernels in turns, A B B A")
+            }
+            Self::JitedLengthDiffers { case, baseline, candidate } => {
+                write!(
+                    f,
+                    "{case}: the JITed programs have {baseline} bytes on the baseline, {candidate} on the candidate"
+                )
+            }
         }
     }
 }

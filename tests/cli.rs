@@ -76,6 +76,27 @@ fn the_same_seed_gives_the_same_trials() {
 }
 
 #[test]
+fn compare_shows_both_sides_and_gives_no_verdict_on_too_few_boots() {
+    let out = tempfile::tempdir().unwrap();
+    let dirs: Vec<String> = ["7", "8", "9"]
+        .map(|seed| {
+            let out = out.path().to_str().unwrap();
+            let args = ["run", "--machine", "sim", "--seed", seed, "--programs", "8,64", "--trials", "4", "--out", out];
+            let output = itlbench(&args);
+            directory(&output).to_str().unwrap().to_owned()
+        })
+        .to_vec();
+    let output = itlbench(&["compare", &dirs[0], "--to", &dirs[1], "--to", &dirs[2]]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("chain n=64 pack=off") && text.contains("too few boots"), "{text}");
+    assert!(text.contains("(new 1)") && text.contains("(new 2)"), "{text}");
+    let twice = itlbench(&["compare", &dirs[0], "--to", &dirs[0]]);
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&twice.stderr).contains("is given twice; name each run once"));
+}
+
+#[test]
 fn bad_input_gets_one_line_that_names_it_and_an_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

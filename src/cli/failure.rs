@@ -1,5 +1,6 @@
 //! Why a command ends early, and with which exit code.
 
+use crate::compare::CompareError;
 use crate::machine::{ErrorKind, MachineError};
 use crate::report::chart::ChartError;
 use crate::report::html::HtmlError;
@@ -23,6 +24,8 @@ pub enum Failure {
     Write(#[from] WriteError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     #[error("failed to write `{path}`: {source}; free some space or choose another --out")]
     Output { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -40,7 +43,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Workload(SpecError::Read { .. }) => 1,
-            Self::Workload(_) | Self::Usage(_) => 2,
+            Self::Workload(_) | Self::Usage(_) | Self::Compare(CompareError::Twice { .. }) => 2,
             Self::HostCannot(_) => 3,
             Self::Machine(error) => match error.kind {
                 ErrorKind::HostCannot => 3,

@@ -2,6 +2,7 @@
 //! Apart because it alone names concrete machines and puts the parts together.
 
 pub mod counting;
+pub mod compare;
 pub mod doctor;
 pub mod failure;
 pub mod layout;
@@ -32,6 +33,8 @@ pub struct Cli {
 enum Command {
     /// Load, place, trigger, count, record, report
     Run(run::Args),
+    /// Say what changed between kernels, and how sure that is
+    Compare(compare::Args),
     /// Write the reports of run files again
     Report(report::Args),
     /// Show where all JITed code of this host lies now, and what that costs in iTLB entries
@@ -47,6 +50,7 @@ impl Cli {
     pub fn execute(self, out: &mut dyn Write) -> Result<u8, Failure> {
         match self.command {
             Command::Run(args) => run::run(&args, out),
+            Command::Compare(args) => compare::run(&args, out),
             Command::Report(args) => report::run(&args, out),
             Command::Layout(args) => layout::run(&args, out),
             Command::Doctor(args) => doctor::run(&args, |live| machines::probe(live, &args.counting.choice()), out),

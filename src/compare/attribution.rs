@@ -85,8 +85,10 @@ pub fn attributions(run: &Run, calibrated: Option<&MissCosts>) -> Result<Vec<Att
         second_level_hit: calibrated.and_then(|costs| costs.second_level_hit.clone()).or(published.second_level_hit),
         walk: calibrated.and_then(|costs| costs.walk.clone()).or(published.walk),
     };
-    let found: Vec<Attribution> =
-        pairing::pairs(run).iter().filter_map(|(on, off)| Arms { run, on, off }.attribute(&costs)).collect();
+    let found: Vec<Attribution> = pairing::pairs(&pairing::cases(run))
+        .iter()
+        .filter_map(|(on, off)| Arms { run, on, off }.attribute(&costs))
+        .collect();
     match found.is_empty() {
         true => Err("no attribution: no pair of arms has trials with counted cycles".to_owned()),
         false => Ok(found),

@@ -1,11 +1,22 @@
-//! In: the trials of two arms or two runs. Out: effects with intervals, and verdicts.
+//! In: what run files hold. Out: two sides, how their hosts differ, and what their cases show: effects with intervals, verdicts.
 //! Apart because it sees only what a run file holds.
 
 pub mod attribution;
+pub mod comparison;
+pub mod digest;
 pub mod effect;
+pub mod fingerprint;
 pub mod pairing;
+pub mod side;
 pub mod verdict;
 
-pub use effect::Effect;
+pub use comparison::{Candidate, CompareError, Comparison, Force};
+pub use digest::Digest;
+pub use effect::{Effect, Method, SideValues, Unit};
+pub use fingerprint::{Class, FactDiff};
 pub use pairing::effects;
+pub use side::Side;
 pub use verdict::Verdict;
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
-//! Which trials stand against which: pack off against pack on within one run, the trial being the unit.
+//! Which trials stand against which within one run: pack off against pack on, the trial being the unit.
 
 use crate::runfile::Run;
-use crate::samples::{Metric, series};
+use crate::samples::Metric;
 use crate::trial::Trial;
 use crate::workload::{Case, PackMode};
 
-use super::effect::{Effect, Sides};
+use super::digest::Digest;
+use super::effect::{Effect, SideValues, Unit};
 use super::verdict;
 
 /// Names of the two arms in every output.
@@ -31,15 +32,14 @@ pub fn counting<'a>(run: &'a Run, case: &'a Case) -> impl Iterator<Item = &'a Tr
     run.trials.iter().filter(move |trial| trial.placed && trial.case == *case)
 }
 
-/// One value per counting trial of `case`, in the order they ran: the median of its windows.
-pub fn trial_medians(run: &Run, case: &Case, metric: Metric) -> Vec<f64> {
-    counting(run, case).filter_map(|trial| series::trial_median(trial, &run.manifest.groups, metric)).collect()
+/// Pack off against pack on for every workload, number of programs and metric that both arms of `run` have.
+pub fn effects(run: &Run) -> Vec<Effect> {
+    arms(&Digest::of("", run))
 }
 
-/// Pack off against pack on for every workload, number of programs and metric that both arms have.
-/// A run of one arm has no effects. Higher and lower stand only after Holm over the cases of one metric.
-pub fn effects(run: &Run) -> Vec<Effect> {
-    let mut effects: Vec<Effect> = pairs(run)
+/// The same from a digest. A run of one arm has no effects. A difference stands only after Holm over the cases of one metric.
+pub fn arms(run: &Digest) -> Vec<Effect> {
+    let mut effects: Vec<Effect> = pairs(&run.cases())
         .iter()
         .flat_map(|(on, off)| Metric::ALL.into_iter().filter_map(|metric| effect(run, on, off, metric)))
         .collect();
@@ -50,8 +50,7 @@ pub fn effects(run: &Run) -> Vec<Effect> {
 }
 
 /// The cases that differ in nothing but the arm, as (pack on, pack off).
-pub(super) fn pairs(run: &Run) -> Vec<(Case, Case)> {
-    let cases = cases(run);
+pub(super) fn pairs(cases: &[Case]) -> Vec<(Case, Case)> {
     let on = cases.iter().filter(|case| case.pack == PackMode::On);
     on.filter_map(|on| {
         let off = Case { pack: PackMode::Off, ..on.clone() };
@@ -60,11 +59,10 @@ pub(super) fn pairs(run: &Run) -> Vec<(Case, Case)> {
     .collect()
 }
 
-fn effect(run: &Run, on: &Case, off: &Case, metric: Metric) -> Option<Effect> {
-    let sides = Sides::of(trial_medians(run, on, metric), trial_medians(run, off, metric))?;
-    Some(sides.effect(on, metric))
+fn effect(run: &Digest, on: &Case, off: &Case, metric: Metric) -> Option<Effect> {
+    let side = |name, case| SideValues::of(name, vec![run.values(case, metric)], Unit::Trial);
+    Effect::new(on, metric, Unit::Trial, side(BASELINE, on)?, side(CANDIDATE, off)?)
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,26 +70,28 @@ mod tests {
     use crate::report::fixture;
 
     fn of(run: &Run, programs: u32, metric: Metric) -> Effect {
-        let found = effects(run).into_iter().find(|e| e.programs == programs && e.metric == metric);
+        let found = effects(run).into_iter().find(|e| e.case.programs == programs && e.metric == metric);
         found.expect("both arms have it")
     }
 
     #[test]
     fn spread_programs_cost_more_where_they_do() {
         let effect = of(&fixture::timed_run(), 2048, Metric::WallNs);
-        assert_eq!(effect.verdict, Verdict::Higher);
+        assert_eq!(effect.verdict, Verdict::Slower);
         let (low, high) = effect.interval.unwrap();
         let ratio = effect.ratio.unwrap();
         assert!(1.0 < low && low < ratio && ratio < high, "{effect:?}");
-        assert!((effect.candidate_median / effect.baseline_median - ratio).abs() < 1e-12);
-        assert_eq!((effect.baseline, effect.candidate), (BASELINE, CANDIDATE));
+        assert!((effect.candidate.median / effect.baseline.median - ratio).abs() < 1e-12);
+        assert_eq!((&*effect.baseline.name, &*effect.candidate.name), (BASELINE, CANDIDATE));
     }
 
     #[test]
     fn no_difference_says_how_much_could_hide() {
         let effect = of(&fixture::timed_run(), 64, Metric::WallNs);
         let (low, high) = effect.interval.unwrap();
-        let Verdict::NoDifference { within_percent } = effect.verdict else { panic!("{effect:?}") };
+        let Verdict::NoDifference { within_percent: Some(within_percent) } = effect.verdict else {
+            panic!("{effect:?}")
+        };
         assert!(low < 1.0 && high > 1.0);
         assert!((within_percent - 100.0 * (1.0 - low).max(high - 1.0)).abs() < 1e-9);
     }
@@ -109,24 +109,27 @@ mod tests {
         let mut run = fixture::timed_run();
         run.trials.retain(|trial| trial.trial < 3 || trial.case.pack == PackMode::On);
         let effect = of(&run, 2048, Metric::WallNs);
-        assert_eq!((effect.verdict, effect.candidate_trials), (Verdict::NotEnough, 3));
+        assert_eq!((effect.verdict, effect.candidate.trials), (Verdict::NotEnough, 3));
         assert!(effect.ratio.is_some());
     }
 
     #[test]
     fn trials_whose_placement_missed_are_left_out() {
         let mut run = fixture::timed_run();
-        let full = of(&run, 2048, Metric::WallNs).candidate_trials;
+        let full = of(&run, 2048, Metric::WallNs).candidate.trials;
         let missed = run.trials.iter_mut().find(|t| t.case.programs == 2048 && t.case.pack == PackMode::Off);
         missed.unwrap().placed = false;
-        assert_eq!(of(&run, 2048, Metric::WallNs).candidate_trials, full - 1);
+        assert_eq!(of(&run, 2048, Metric::WallNs).candidate.trials, full - 1);
     }
 
     #[test]
-    fn a_baseline_of_nothing_gives_no_ratio_but_keeps_the_values() {
+    fn a_baseline_of_nothing_gives_no_ratio_and_the_shift_decides() {
         let effect = of(&fixture::pmu_run(), 64, Metric::ItlbMissesPer1000);
-        assert!(effect.baseline_median <= 0.0 && effect.candidate_median > 0.0, "{effect:?}");
-        assert_eq!((effect.ratio, effect.interval, effect.verdict), (None, None, Verdict::NotEnough));
-        assert!(effect.p.is_some());
+        assert!(effect.baseline.median <= 0.0 && effect.candidate.median > 0.0, "{effect:?}");
+        assert_eq!((effect.ratio, effect.interval, effect.detectable_percent), (None, None, None));
+        assert_eq!(effect.verdict, Verdict::Slower);
+        assert_eq!(effect.conclusion(), "higher");
+        let (low, high) = effect.shift.interval.unwrap();
+        assert!(0.0 < low && low <= effect.shift.estimate && effect.shift.estimate <= high, "{effect:?}");
     }
 }

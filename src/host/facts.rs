@@ -25,6 +25,9 @@ pub struct Facts {
     pub kernel_release: Option<String>,
     pub kernel_version: Option<String>,
     pub cmdline: Option<String>,
+    /// Drawn anew at each boot: trials of one boot share its random state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// `/sys/devices/system/cpu/vulnerabilities/*`.
     pub mitigations: BTreeMap<String, String>,
     /// `/sys/devices/system/cpu/smt/control`, or that no sibling is online.

@@ -26,6 +26,7 @@ pub(super) fn read(tree: Tree<'_>, facts: &mut Facts) {
         tree.text("proc/sys/kernel/osrelease").or_else(|| banner.as_deref().and_then(banner_release));
     facts.kernel_version = tree.text("proc/sys/kernel/version").or_else(|| banner.as_deref().and_then(banner_version));
     facts.cmdline = tree.text("proc/cmdline");
+    facts.boot_id = tree.text("proc/sys/kernel/random/boot_id");
     facts.thp = tree.selected("sys/kernel/mm/transparent_hugepage/enabled");
     facts.lockdown = tree.selected("sys/kernel/security/lockdown");
     facts.numa_possible = tree.text("sys/devices/system/node/possible");

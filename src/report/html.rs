@@ -98,7 +98,7 @@ mod tests {
         for words in [
             "chain, 2048 programs, cycles/exec",
             "<strong class=\"higher\">2.888x</strong>",
-            "95 % interval 2.843 to 2.952; n = 10 + 10. Verdict: higher.",
+            "95 % interval 2.843 to 2.952; n = 10 + 10. Verdict: slower.",
             "SIMULATED",
             "itlbench run chain --out &#39;my reports&#39;",
             "L1-icache-load-misses (type 3 config 0x10001): ENOENT: this CPU has no such event",

@@ -4,6 +4,7 @@
 pub mod attribution;
 pub mod caveats;
 pub mod chart;
+pub mod comparison;
 pub mod document;
 pub mod echo;
 #[cfg(test)]

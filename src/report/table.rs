@@ -139,12 +139,12 @@ fn effects(summary: &Summary<'_>) -> Vec<String> {
 
 fn effect_row(effect: &Effect) -> Vec<String> {
     vec![
-        effect.workload.clone(),
-        format!("at {}", effect.programs),
+        effect.case.workload.clone(),
+        format!("at {}", effect.case.programs),
         or_absent(effect.ratio, units::ratio),
         units::interval(effect.interval, units::ratio),
         or_absent(effect.p, units::p_value),
-        format!("{}+{}", effect.baseline_trials, effect.candidate_trials),
+        format!("{}+{}", effect.baseline.trials, effect.candidate.trials),
         effect.conclusion(),
     ]
 }

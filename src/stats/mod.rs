@@ -4,10 +4,13 @@
 pub mod holm;
 pub mod order;
 pub mod rank;
+pub mod student;
+pub mod welch;
 
 pub use holm::holm;
 pub use order::{median, median_interval, quantile};
 pub use rank::{MannWhitney, Shift, hodges_lehmann, mann_whitney};
+pub use welch::{Welch, detectable, welch};
 
 /// Share of the intervals that are to hold the true value.
 pub const CONFIDENCE: f64 = 0.95;

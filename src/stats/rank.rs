@@ -161,6 +161,22 @@ mod tests {
         close(test.p, 0.007897984368572603);
     }
 
+    /// Permeability of the chorioamnion (Hollander and Wolfe, 1973, p. 69), the example of R's `wilcox.test`: W = 35, p = 0.1272 one-sided,
+    /// difference in location 0.305. Two-sided p and the ends of the interval: SciPy and NumPy, as below.
+    #[test]
+    fn agrees_with_r_on_the_data_of_hollander_and_wolfe() {
+        let term = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46];
+        let early = [1.15, 0.88, 0.90, 0.74, 1.21];
+        let test = mann_whitney(&early, &term).unwrap();
+        assert_eq!((test.u, test.exact), (35.0, true));
+        close(test.p, 0.2544122544122544);
+        let shift = hodges_lehmann(&early, &term).unwrap();
+        close(shift.estimate, 0.305);
+        let (low, high) = shift.interval.unwrap();
+        close(low, -0.15);
+        close(high, 0.76);
+    }
+
     /// `mannwhitneyu(range(m), range(100, 100 + m), method="exact").pvalue`: 2 / C(2m, m).
     #[test]
     fn complete_separation_has_the_smallest_p() {

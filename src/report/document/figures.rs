@@ -139,20 +139,20 @@ pub(super) fn between(interval: Option<(f64, f64)>, format: fn(f64) -> String) -
 }
 
 fn effect_row(effect: &Effect, machine: MachineKind) -> Vec<Cell> {
-    let (baseline, candidate) = (effect.baseline_median, effect.candidate_median);
+    let (baseline, candidate) = (effect.baseline.median, effect.candidate.median);
     let ratio = Cell::figure(effect.ratio.unwrap_or(f64::NAN), units::or_absent(effect.ratio, units::ratio));
     let low = effect.interval.map_or(f64::NAN, |(low, _)| low);
-    let trials = effect.baseline_trials + effect.candidate_trials;
+    let trials = effect.baseline.trials + effect.candidate.trials;
     vec![
-        Cell::words(&effect.workload),
-        Cell::count(effect.programs),
+        Cell::words(&effect.case.workload),
+        Cell::count(effect.case.programs),
         Cell::words(units::label(effect.metric)).with(units::provenance(effect.metric, machine)),
-        Cell::figure(baseline, units::figure(baseline)).with(effect.baseline),
-        Cell::figure(candidate, units::figure(candidate)).with(effect.candidate),
+        Cell::figure(baseline, units::figure(baseline)).with(&effect.baseline.name),
+        Cell::figure(candidate, units::figure(candidate)).with(&effect.candidate.name),
         ratio,
         Cell::figure(low, between(effect.interval, units::ratio)),
         Cell::figure(effect.p.unwrap_or(f64::NAN), units::or_absent(effect.p, units::p_value)),
-        Cell::figure(trials as f64, format!("{} + {}", effect.baseline_trials, effect.candidate_trials)),
+        Cell::figure(trials as f64, format!("{} + {}", effect.baseline.trials, effect.candidate.trials)),
         Cell::words(effect.conclusion()).toned(tone(&effect.verdict)),
     ]
 }
@@ -160,8 +160,8 @@ fn effect_row(effect: &Effect, machine: MachineKind) -> Vec<Cell> {
 /// Colour of a verdict.
 pub(super) fn tone(verdict: &Verdict) -> Tone {
     match verdict {
-        Verdict::Higher => Tone::Higher,
-        Verdict::Lower => Tone::Lower,
-        Verdict::NoDifference { .. } | Verdict::NotEnough => Tone::Plain,
+        Verdict::Slower => Tone::Higher,
+        Verdict::Faster => Tone::Lower,
+        Verdict::NoDifference { .. } | Verdict::NotEnough | Verdict::Incomparable => Tone::Plain,
     }
 }

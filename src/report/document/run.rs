@@ -69,16 +69,17 @@ fn claim(effect: &Effect) -> Claim {
     };
     let sentence = format!(
         "{} {} {}, {} {}; {interval}; n = {} + {}. Verdict: {}.",
-        effect.candidate,
-        units::figure(effect.candidate_median),
+        effect.candidate.name,
+        units::figure(effect.candidate.median),
         units::label(effect.metric),
-        effect.baseline,
-        units::figure(effect.baseline_median),
-        effect.candidate_trials,
-        effect.baseline_trials,
+        effect.baseline.name,
+        units::figure(effect.baseline.median),
+        effect.candidate.trials,
+        effect.baseline.trials,
         effect.conclusion(),
     );
-    let subject = format!("{}, {} programs, {}", effect.workload, effect.programs, units::label(effect.metric));
+    let subject =
+        format!("{}, {} programs, {}", effect.case.workload, effect.case.programs, units::label(effect.metric));
     Claim { subject, figure, sentence, tone: tone(&effect.verdict) }
 }
 

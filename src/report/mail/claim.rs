@@ -23,8 +23,8 @@ pub(super) fn claimed<'a>(summary: &'a Summary<'_>) -> Vec<&'a Effect> {
     let metric = summary.primary();
     let mut largest: Vec<&Effect> = Vec::new();
     for effect in summary.effects.iter().filter(|effect| effect.metric == metric) {
-        match largest.iter_mut().find(|known| known.workload == effect.workload) {
-            Some(known) if known.programs < effect.programs => *known = effect,
+        match largest.iter_mut().find(|known| known.case.workload == effect.case.workload) {
+            Some(known) if known.case.programs < effect.case.programs => *known = effect,
             Some(_) => {}
             None => largest.push(effect),
         }
@@ -33,24 +33,28 @@ pub(super) fn claimed<'a>(summary: &'a Summary<'_>) -> Vec<&'a Effect> {
 }
 
 fn claim(summary: &Summary<'_>, effect: &Effect) -> String {
-    let (on, off, n) = (effect.baseline, effect.candidate, effect.programs);
+    let (on, off, n) = (&effect.baseline.name, &effect.candidate.name, effect.case.programs);
     let shown = effect.ratio.map(|value| with_interval(value, effect.interval, ratio)).unwrap_or_default();
     let said = match effect.verdict {
-        Verdict::Higher | Verdict::Lower => {
+        Verdict::Slower | Verdict::Faster if effect.ratio.is_none() => {
+            let shift = with_interval(effect.shift.estimate, effect.shift.interval, figure);
+            format!("{off} costs {} more than {on} at {n} programs", shift)
+        }
+        Verdict::Slower | Verdict::Faster => {
             format!("{off} costs {} of {on} at {n} programs", shown.replacen(' ', "x ", 1))
         }
-        Verdict::NoDifference { within_percent } => {
-            let within = percent(within_percent);
+        Verdict::NoDifference { within_percent: Some(within) } => {
+            let within = percent(within);
             format!("no difference shown at {n} programs: {off} / {on} is {shown}, within {within} %")
         }
-        Verdict::NotEnough => {
-            let (base, new) = (figure(effect.baseline_median), figure(effect.candidate_median));
+        Verdict::NoDifference { within_percent: None } | Verdict::NotEnough | Verdict::Incomparable => {
+            let (base, new) = (figure(effect.baseline.median), figure(effect.candidate.median));
             format!("no claim at {n} programs: {}; {on} {base}, {off} {new}", effect.conclusion())
         }
     };
-    let trials = format!("{}+{} trials", effect.baseline_trials, effect.candidate_trials);
+    let trials = format!("{}+{} trials", effect.baseline.trials, effect.candidate.trials);
     let what = headed(summary, effect.metric).replace(" (", ", ").replace(')', "");
-    format!("{said} ({what}; {}; {trials}, p {})", effect.workload, or_absent(effect.p, p_value))
+    format!("{said} ({what}; {}; {trials}, p {})", effect.case.workload, or_absent(effect.p, p_value))
 }
 
 fn no_comparison(summary: &Summary<'_>) -> String {

@@ -33,7 +33,7 @@ pub(super) fn block(summary: &Summary<'_>) -> Option<Block> {
 /// A case at the point that the first claim is about, or at the largest number of programs that has figures.
 fn plotted<'a>(summary: &'a Summary<'_>) -> Option<&'a Case> {
     let metric = summary.primary();
-    let claimed = claim::claimed(summary).first().map(|effect| (effect.workload.clone(), effect.programs));
+    let claimed = claim::claimed(summary).first().map(|effect| (effect.case.workload.clone(), effect.case.programs));
     let has = summary.cases.iter().filter(|case| case.metrics.contains_key(&metric)).map(|case| &case.case);
     match claimed {
         Some((workload, programs)) => {

@@ -58,7 +58,7 @@ fn result_row(summary: &Summary<'_>, point: &Case, metric: Metric) -> Vec<String
 
 fn effect<'a>(summary: &'a Summary<'_>, point: &Case, metric: Metric) -> Option<&'a Effect> {
     summary.effects.iter().find(|effect| {
-        effect.workload == point.workload && effect.programs == point.programs && effect.metric == metric
+        effect.case.workload == point.workload && effect.case.programs == point.programs && effect.metric == metric
     })
 }
 

@@ -1,0 +1,78 @@
+//! `itlbench compare`: what changed between kernels.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use crate::compare::{Comparison, Digest, Force};
+use crate::report::comparison;
+use crate::runfile::Run;
+
+/// Arguments of `itlbench compare`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Run files of the baseline, or directories that hold a `run.jsonl`
+    #[arg(required = true, value_name = "BASE")]
+    pub baseline: Vec<PathBuf>,
+    #[command(flatten)]
+    pub candidates: Candidates,
+    /// Show the figures of hosts that cannot be compared, without a verdict
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The runs behind each `--to`. Written out because the derive cannot keep the occurrences of an option apart.
+#[derive(Clone, Debug, Default)]
+pub struct Candidates(pub Vec<Vec<PathBuf>>);
+
+const TO: &str = "to";
+
+impl clap::Args for Candidates {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.arg(
+            clap::Arg::new(TO)
+                .long(TO)
+                .required(true)
+                .num_args(1..)
+                .action(clap::ArgAction::Append)
+                .value_name("NEW")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Runs of a kernel to compare with the baseline; give --to again for another kernel"),
+        )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Candidates {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let occurrences = matches.get_occurrences::<PathBuf>(TO).into_iter().flatten();
+        Ok(Self(occurrences.map(|paths| paths.cloned().collect()).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Compares, prints; returns the exit code.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let baseline = digests(&args.baseline)?;
+    let candidates = args.candidates.0.iter().map(|paths| digests(paths)).collect::<Result<Vec<_>, _>>()?;
+    let force = if args.force { Force::Yes } else { Force::No };
+    let comparison = Comparison::of(baseline, candidates, force)?;
+    let text = comparison::table(&comparison);
+    out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
+    Ok(0)
+}
+
+fn digests(paths: &[PathBuf]) -> Result<Vec<Digest>, Failure> {
+    paths.iter().map(|path| digest(path)).collect()
+}
+
+fn digest(path: &Path) -> Result<Digest, Failure> {
+    Ok(Digest::of(&path.display().to_string(), &Run::read(path)?))
+}
