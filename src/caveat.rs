@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Caveat {
     /// The numbers come from `--machine sim`.
     Simulated,
+    /// Both arms have the same placement, to see how often the tool calls equal things different.
+    AgainstItself,
     /// The run was made in a virtual machine; nested paging may hold smaller TLB entries than the guest maps.
     VirtualMachine { hypervisor: String },
     /// No hardware event could be opened: iTLB and cycle columns stay empty.
@@ -36,6 +38,8 @@ pub enum Caveat {
     NoMissSamples { reason: String },
     /// Direct tail calls were not to be had; the chain jumps through the prog array.
     ChainIndirect { reason: String },
+    /// A later version of the tool recorded something that this build has no words for.
+    Unknown { name: String },
     /// Facts about the hosts of two sides differ that may by themselves move the figures.
     Confounded { facts: String },
     /// Facts differ that make the figures incomparable, and they are shown because it was forced.
@@ -54,6 +58,12 @@ impl fmt::Display for Caveat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Simulated => write!(f, "SIMULATED: no kernel and no CPU was measured"),
+            Self::AgainstItself => {
+                write!(
+                    f,
+                    "A/A RUN: both halves of a case have the same placement, so that any difference shown is a false alarm"
+                )
+            }
             Self::VirtualMachine { hypervisor } => write!(
                 f,
                 "virtual machine ({hypervisor}): a TLB entry is the smaller of guest and host page; bare metal may differ"
@@ -89,6 +99,9 @@ impl fmt::Display for Caveat {
             Self::TornTail => write!(f, "the run file ends in a torn line, which was left out"),
             Self::NoMissSamples { reason } => write!(f, "no iTLB misses were sampled: {reason}"),
             Self::ChainIndirect { reason } => write!(f, "chain uses indirect tail calls: {reason}"),
+            Self::Unknown { name } => {
+                write!(f, "`{name}`: recorded by a later version of the tool, which can say more")
+            }
             Self::Confounded { facts } => write!(f, "the hosts differ in what may move the figures: {facts}"),
             Self::Forced { facts } => write!(f, "the hosts cannot be compared ({facts}): no verdict"),
             Self::BootUnknown { runs: 1 } => write!(f, "1 run does not say in which boot it was made"),

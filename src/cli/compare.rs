@@ -1,12 +1,11 @@
 //! `itlbench compare`: what changed between kernels.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Failure;
-use crate::compare::{Comparison, Digest, Force};
+use crate::compare::{Alarms, Comparison, Digest, Force, Gate};
 use crate::report::comparison;
-use crate::runfile::Run;
 
 /// Arguments of `itlbench compare`.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +15,13 @@ pub struct Args {
     pub baseline: Vec<PathBuf>,
     #[command(flatten)]
     pub candidates: Candidates,
+    /// Take all runs for one kernel and say how often equal halves of them are called different
+    #[arg(long, conflicts_with = "to")]
+    pub aa: bool,
+    /// Exit with 4 if an effect meets a condition: slower, faster, different, undecided or unsure, with a percentage and a metric, as
+    /// in slower:2% or slower:1%@instructions; may be given again
+    #[arg(long, value_name = "GATE", conflicts_with = "aa")]
+    pub fail_on: Vec<Gate>,
     /// Show the figures of hosts that cannot be compared, without a verdict
     #[arg(long)]
     pub force: bool,
@@ -32,7 +38,7 @@ impl clap::Args for Candidates {
         command.arg(
             clap::Arg::new(TO)
                 .long(TO)
-                .required(true)
+                .required_unless_present("aa")
                 .num_args(1..)
                 .action(clap::ArgAction::Append)
                 .value_name("NEW")
@@ -60,19 +66,24 @@ impl clap::FromArgMatches for Candidates {
 
 /// Compares, prints; returns the exit code.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let print = |out: &mut dyn Write, text: String| {
+        out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))
+    };
     let baseline = digests(&args.baseline)?;
+    if args.aa {
+        print(out, comparison::alarms(&Alarms::of(&baseline)))?;
+        return Ok(0);
+    }
     let candidates = args.candidates.0.iter().map(|paths| digests(paths)).collect::<Result<Vec<_>, _>>()?;
     let force = if args.force { Force::Yes } else { Force::No };
     let comparison = Comparison::of(baseline, candidates, force)?;
-    let text = comparison::table(&comparison);
-    out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
-    Ok(0)
+    print(out, comparison::table(&comparison))?;
+    match args.fail_on.iter().find_map(|gate| gate.tripped(&comparison)) {
+        Some(why) => Err(Failure::Gate(why)),
+        None => Ok(0),
+    }
 }
 
 fn digests(paths: &[PathBuf]) -> Result<Vec<Digest>, Failure> {
-    paths.iter().map(|path| digest(path)).collect()
-}
-
-fn digest(path: &Path) -> Result<Digest, Failure> {
-    Ok(Digest::of(&path.display().to_string(), &Run::read(path)?))
+    paths.iter().map(|path| Ok(Digest::read(path)?)).collect()
 }

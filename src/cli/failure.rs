@@ -9,7 +9,7 @@ use crate::runfile::writer::WriteError;
 use crate::samples::histogram::HistogramError;
 use crate::workload::SpecError;
 
-/// One clear line and an exit code: 1 failed, 2 usage, 3 this host cannot, 130 interrupted.
+/// One clear line and an exit code: 1 failed, 2 usage, 3 this host cannot, 4 a gate tripped, 130 interrupted.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error(transparent)]
@@ -26,6 +26,8 @@ pub enum Failure {
     Read(#[from] ReadError),
     #[error(transparent)]
     Compare(#[from] CompareError),
+    #[error("{0}")]
+    Gate(String),
     #[error("failed to write `{path}`: {source}; free some space or choose another --out")]
     Output { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -45,6 +47,7 @@ impl Failure {
             Self::Workload(SpecError::Read { .. }) => 1,
             Self::Workload(_) | Self::Usage(_) | Self::Compare(CompareError::Twice { .. }) => 2,
             Self::HostCannot(_) => 3,
+            Self::Gate(_) => 4,
             Self::Machine(error) => match error.kind {
                 ErrorKind::HostCannot => 3,
                 ErrorKind::BadRequest => 2,

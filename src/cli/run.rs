@@ -17,7 +17,7 @@ use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
 use crate::machine::{Machine, MachineError, MissSampler};
 use crate::report::{Summary, table};
-use crate::runfile::manifest::MachineKind;
+use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::runner::Instruments;
 use crate::workload::{Body, OffsetRule, PackMode, Plan, Spec, Stride};
@@ -63,6 +63,9 @@ pub struct Args {
     /// Sample iTLB misses in windows of their own and say whose code missed
     #[arg(long)]
     pub attribute: bool,
+    /// Measure every case against itself: how often does the tool call equal things different? (--trials of each half)
+    #[arg(long)]
+    pub aa: bool,
     /// Say on stderr how long recording took
     #[arg(long)]
     pub verbose: bool,
@@ -75,7 +78,10 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let specs = args.specs()?;
     let seed = args.seed.unwrap_or_else(seed_from_clock);
-    let plan = Plan::new(&specs, seed);
+    let (design, plan) = match args.aa {
+        false => (Design::Arms, Plan::new(&specs, seed)),
+        true => (Design::AgainstItself, Plan::against_itself(&specs, seed)),
+    };
     let stop = stop_on_signals()?;
     let facts = Facts::read(Path::new("/"));
     if args.machine == MachineKind::Kernel {
@@ -92,6 +98,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         argv: std::env::args().collect(),
         seed,
+        design,
         cpu,
         workloads: specs,
         planned_trials: plan.slots.len() as u32,
@@ -101,7 +108,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         meters_absent: meters.absent().to_vec(),
         sampling: sampler.as_ref().map(|sampler| sampler.sampling().clone()),
         caveats: caveats(
-            machine.caveats().into_iter().chain(no_sampler).collect(),
+            machine.caveats().into_iter().chain(no_sampler).chain(args.aa.then_some(Caveat::AgainstItself)).collect(),
             &facts,
             counters.groups(),
             args.machine,

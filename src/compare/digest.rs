@@ -1,12 +1,13 @@
 //! What a comparison keeps of a run: its head, and of each trial one value per metric. A run of a million windows leaves some
 //! kilobytes, so that any number of runs fits into memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::caveat::Caveat;
-use crate::placement::Footprint;
+use crate::placement::{Footprint, Observed};
 use crate::runfile::manifest::MachineKind;
-use crate::runfile::{Manifest, Run};
+use crate::runfile::{Head, Manifest, ReadError, Run, reader};
 use crate::samples::{Metric, series};
 use crate::trial::Trial;
 use crate::workload::Case;
@@ -30,6 +31,8 @@ pub struct TrialDigest {
     pub trial: u32,
     pub placed: bool,
     pub footprint: Footprint,
+    /// By which pages the programs were mapped, as far as it was observed.
+    pub mapping: Option<Observed>,
     /// Windows that count, and those thrown out by rule.
     pub windows: usize,
     pub discarded: usize,
@@ -56,6 +59,17 @@ impl Digest {
         }
     }
 
+    /// Reads a run file, or the one in the directory of a run, trial by trial.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let (name, file) = reader::open(path)?;
+        let mut trials = Vec::new();
+        let head = reader::each_trial(&name, file, |manifest, trial, histograms| {
+            trials.push(TrialDigest::of(&trial, manifest, histograms));
+        })?;
+        let Head { manifest, complete, caveats } = head;
+        Ok(Self { name: path.display().to_string(), manifest, complete, caveats, trials })
+    }
+
     /// The boot the run was made in; `None` if the file does not say. A simulated run is a boot of its own seed.
     pub fn boot(&self) -> Option<String> {
         match self.manifest.machine {
@@ -69,9 +83,10 @@ impl Digest {
         let planned = self.manifest.workloads.iter().flat_map(|spec| {
             spec.programs.iter().flat_map(move |&programs| spec.pack.iter().map(move |&pack| spec.case(programs, pack)))
         });
-        let mut cases: Vec<Case> = planned.filter(|case| self.trials.iter().any(|trial| trial.case == *case)).collect();
+        let mut left: BTreeSet<&Case> = self.trials.iter().map(|trial| &trial.case).collect();
+        let mut cases: Vec<Case> = planned.filter(|case| left.remove(case)).collect();
         for trial in &self.trials {
-            if !cases.contains(&trial.case) {
+            if left.remove(&trial.case) {
                 cases.push(trial.case.clone());
             }
         }
@@ -99,6 +114,7 @@ impl TrialDigest {
             trial: trial.trial,
             placed: trial.placed,
             footprint: trial.footprint.clone(),
+            mapping: trial.mapping.clone(),
             windows,
             discarded: trial.samples.len() - windows,
             values: Metric::ALL.into_iter().filter_map(value).collect(),

@@ -117,8 +117,9 @@ fn cpu(host: &Facts) -> Option<String> {
 
 /// Share of the direct map, rounded to steps of 5 %: it shrinks and grows with every boot, and matters when it is split.
 fn direct_map(host: &Facts) -> Option<String> {
-    let all: u64 = host.memory_kib.iter().filter(|(name, _)| name.starts_with("DirectMap")).map(|(_, kib)| kib).sum();
-    let small = host.memory_kib.get("DirectMap4k")?;
+    let sizes = host.memory_kib.iter().filter(|(name, _)| name.starts_with("DirectMap"));
+    let all: u128 = sizes.map(|(_, kib)| u128::from(*kib)).sum();
+    let small = u128::from(*host.memory_kib.get("DirectMap4k")?);
     (all > 0).then(|| format!("about {} %", (small * 20 + all / 2) / all * 5))
 }
 

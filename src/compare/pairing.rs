@@ -1,11 +1,12 @@
 //! Which trials stand against which within one run: pack off against pack on, the trial being the unit.
 
 use crate::runfile::Run;
+use crate::runfile::manifest::Design;
 use crate::samples::Metric;
 use crate::trial::Trial;
 use crate::workload::{Case, PackMode};
 
-use super::digest::Digest;
+use super::digest::{Digest, TrialDigest};
 use super::effect::{Effect, SideValues, Unit};
 use super::verdict;
 
@@ -38,15 +39,44 @@ pub fn effects(run: &Run) -> Vec<Effect> {
 }
 
 /// The same from a digest. A run of one arm has no effects. A difference stands only after Holm over the cases of one metric.
+/// A run made with `--aa` has each case against itself instead.
 pub fn arms(run: &Digest) -> Vec<Effect> {
-    let mut effects: Vec<Effect> = pairs(&run.cases())
-        .iter()
-        .flat_map(|(on, off)| Metric::ALL.into_iter().filter_map(|metric| effect(run, on, off, metric)))
-        .collect();
+    let mut effects = open_effects(run);
     for metric in Metric::ALL {
         verdict::decide(effects.iter_mut().filter(|effect| effect.metric == metric));
     }
     effects
+}
+
+/// The effects of [`arms`] before any verdict.
+pub(super) fn open_effects(run: &Digest) -> Vec<Effect> {
+    let cases = run.cases();
+    let metrics = || Metric::ALL.into_iter();
+    match run.manifest.design {
+        Design::Arms => {
+            let of = |(on, off): &(Case, Case)| {
+                metrics().filter_map(|metric| effect(run, on, off, metric)).collect::<Vec<_>>()
+            };
+            pairs(&cases).iter().flat_map(of).collect()
+        }
+        Design::AgainstItself => {
+            cases.iter().flat_map(|case| metrics().filter_map(|metric| against_itself(run, case, metric))).collect()
+        }
+    }
+}
+
+/// Names of the two halves of a case that is measured against itself.
+pub const HALVES: [&str; 2] = ["A", "B"];
+
+/// Trials 0, 3, 4, 7, ... of `case` against trials 1, 2, 5, 6, ...: the order in which [`crate::workload::Plan`] runs the arms of
+/// a number of programs.
+fn against_itself(run: &Digest, case: &Case, metric: Metric) -> Option<Effect> {
+    let half = |at: usize| {
+        let mine = |trial: &&TrialDigest| usize::from(matches!(trial.trial % 4, 1 | 2)) == at;
+        let values = run.counting(case).filter(mine).filter_map(|trial| trial.values.get(&metric).copied()).collect();
+        SideValues::of(HALVES[at], vec![values], Unit::Trial)
+    };
+    Effect::new(case, metric, Unit::Trial, half(0)?, half(1)?)
 }
 
 /// The cases that differ in nothing but the arm, as (pack on, pack off).

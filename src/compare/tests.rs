@@ -1,3 +1,7 @@
+mod alarms;
+mod gate;
+mod simulation;
+
 use super::*;
 use crate::caveat::Caveat;
 use crate::report::fixture;

@@ -2,7 +2,7 @@
 
 use super::units::{self, figure, or_absent};
 use super::wording::wrap;
-use crate::compare::{Candidate, Class, Comparison, Effect, Side};
+use crate::compare::{Alarms, Candidate, Class, Comparison, Effect, Procedure, Side};
 use crate::samples::Metric;
 
 const COLUMNS: usize = 100;
@@ -16,6 +16,36 @@ pub fn table(comparison: &Comparison) -> String {
         lines.extend(differences(candidate));
         lines.extend(comparison.metrics.iter().flat_map(|metric| effects(candidate, *metric)));
         lines.extend(candidate.caveats.iter().flat_map(|caveat| wrap(&caveat.to_string(), COLUMNS, "- ", "  ")));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// False alarms as text, with a line end at its end.
+pub fn alarms(alarms: &Alarms) -> String {
+    if alarms.0.is_empty() {
+        return "nothing to compare with itself: needs runs made with --aa, two runs of one boot, or several boots\n"
+            .to_owned();
+    }
+    let mut lines = vec!["equal halves called different, at most 5 % expected:".to_owned()];
+    for ((procedure, metric), count) in &alarms.0 {
+        let what = match procedure {
+            Procedure::Arms => "arms of an A/A run",
+            Procedure::Runs => "runs of one boot",
+            Procedure::Boots => "boots of one kernel",
+        };
+        let rate = match count.rate_percent() {
+            Some((rate, (low, high))) => format!("{rate:.1} % [{low:.1}, {high:.1}]"),
+            None => "too few units for a verdict".to_owned(),
+        };
+        lines.push(format!(
+            "  {what}, {}: {} of {} pairs, {rate}; after Holm {} of {} comparisons have one{}",
+            units::label(*metric),
+            count.alone,
+            count.pairs,
+            count.comparisons_with_alarm,
+            count.comparisons,
+            if count.not_enough > 0 { format!("; {} pairs too small", count.not_enough) } else { String::new() },
+        ));
     }
     lines.join("\n") + "\n"
 }

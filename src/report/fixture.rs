@@ -6,7 +6,7 @@ use crate::host::Facts;
 use crate::placement::mapping::observed::{pages_of, with_neighbours};
 use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::{Addr, Footprint, Image, Observed};
-use crate::runfile::manifest::MachineKind;
+use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Case, PackMode, Plan, Spec};
@@ -101,6 +101,7 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
             .map(str::to_owned)
             .to_vec(),
         seed: SEED,
+        design: Design::Arms,
         cpu: 1,
         workloads: vec![spec],
         planned_trials: plan.slots.len() as u32,

@@ -7,6 +7,7 @@ pub mod chart;
 pub mod comparison;
 pub mod document;
 pub mod echo;
+pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod html;

@@ -3,9 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::placement::Image;
 use crate::trial::{Sample, Trial};
 
 use super::manifest::Manifest;
+
+/// No image is longer: the verifier takes a million instructions, and ours have a few hundred.
+const MOST_IMAGE_BYTES: u32 = 1 << 20;
+/// All images of a trial lie in the module area, which has 1 GiB at most (`MODULES_LEN`).
+const MOST_BYTES: u64 = 1 << 30;
 
 /// Which trials a file holds so far, and what the next one must look like.
 #[derive(Debug)]
@@ -48,6 +54,7 @@ impl Ledger {
         if self.trials() >= self.planned {
             return Err(format!("there are more trials than the {} planned", self.planned));
         }
+        check_images(trial)?;
         let windows = trial.baseline.iter().chain(&trial.samples);
         windows.into_iter().try_for_each(|sample| self.check_readings(sample))
     }
@@ -72,4 +79,25 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// The images may be walked page by page: none is endless, and they are as many and as long as the footprint says.
+fn check_images(trial: &Trial) -> Result<(), String> {
+    let too_long =
+        |image: &&Image| image.len > MOST_IMAGE_BYTES || image.addr.0.checked_add(u64::from(image.len)).is_none();
+    if let Some(image) = trial.images.iter().find(too_long) {
+        return Err(format!("an image of {} bytes at {:#x} is longer than any program", image.len, image.addr.0));
+    }
+    let bytes: u64 = trial.images.iter().map(|image| u64::from(image.len)).sum();
+    if bytes > MOST_BYTES {
+        return Err(format!("images of {bytes} bytes do not fit the module area"));
+    }
+    let (programs, said) = (trial.images.len(), &trial.footprint);
+    if (programs as u64, bytes) != (u64::from(said.programs), said.jited_bytes) {
+        return Err(format!(
+            "the footprint counts {} programs of {} bytes; there are {programs} of {bytes}",
+            said.programs, said.jited_bytes
+        ));
+    }
+    Ok(())
 }

@@ -74,6 +74,12 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// Whether the line in hand begins with the tag of `record`, as the writer puts it: then it need not be parsed to be told.
+    pub fn is_tagged(&self, record: &str) -> bool {
+        let rest = self.line.strip_prefix(b"{\"record\":\"").and_then(|rest| rest.strip_prefix(record.as_bytes()));
+        rest.is_some_and(|rest| rest.starts_with(b"\""))
+    }
+
     /// The bytes of the line in hand.
     pub fn bytes(&self) -> &[u8] {
         &self.line
@@ -86,17 +92,17 @@ impl<R: BufRead> Lines<R> {
 
     /// An error that names the line in hand.
     pub fn syntax(&self, message: String) -> ReadError {
-        ReadError::Syntax { path: self.name.clone(), line: self.number, message }
+        ReadError::Syntax { path: self.name.clone(), line: self.number, message: one_line(&message) }
     }
 
     /// The file claims what is not so.
     pub fn lies(&self, message: impl std::fmt::Display) -> ReadError {
-        ReadError::Lies { path: self.name.clone(), message: format!("line {}: {message}", self.number) }
+        ReadError::Lies { path: self.name.clone(), message: one_line(&format!("line {}: {message}", self.number)) }
     }
 
     /// The file is something else.
     pub fn not_a_run(&self, message: impl Into<String>) -> ReadError {
-        ReadError::NotARun { path: self.name.clone(), message: message.into() }
+        ReadError::NotARun { path: self.name.clone(), message: one_line(&message.into()) }
     }
 
     /// The file comes from a later version of the tool.
@@ -122,6 +128,15 @@ impl<R: BufRead> Lines<R> {
         }
     }
 }
+
+/// Messages quote what the file says: on one line, and not all of it.
+fn one_line(message: &str) -> String {
+    let plain = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let text: String = plain.take(MOST_MESSAGE).collect();
+    if message.chars().nth(MOST_MESSAGE).is_some() { text + "..." } else { text }
+}
+
+const MOST_MESSAGE: usize = 400;
 
 /// serde_json counts lines inside its input, which is always line 1 here; the column alone is of use.
 fn without_position(error: &serde_json::Error) -> String {

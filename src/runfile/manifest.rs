@@ -18,6 +18,24 @@ pub enum MachineKind {
     Sim,
 }
 
+/// What stands against what in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Design {
+    /// Pack off against pack on.
+    #[default]
+    Arms,
+    /// Every case against itself: any difference is a false alarm.
+    AgainstItself,
+}
+
+impl Design {
+    /// The one that files do not spell out.
+    pub fn is_arms(&self) -> bool {
+        *self == Self::Arms
+    }
+}
+
 /// First record of a run file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -27,6 +45,7 @@ pub struct Manifest {
     pub started: String,
     pub argv: Vec<String>,
     pub seed: u64,
+    pub design: Design,
     /// The CPU the windows ran on.
     pub cpu: u32,
     pub workloads: Vec<Spec>,

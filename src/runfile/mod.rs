@@ -6,11 +6,12 @@ mod lines;
 pub mod manifest;
 mod noise;
 pub mod reader;
+mod reading;
 pub mod wire;
 pub mod writer;
 
 pub use manifest::Manifest;
-pub use reader::{ReadError, Run};
+pub use reader::{Head, ReadError, Run};
 pub use writer::{WriteError, Writer};
 
 #[cfg(test)]

@@ -49,27 +49,64 @@ pub enum ReadError {
 impl Run {
     /// Reads a run file, or the one in the directory of a run.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-        let name = path.display().to_string();
-        match File::open(&path) {
-            Ok(file) => Self::from_reader(&name, BufReader::new(file)),
-            Err(source) => Err(ReadError::Io { path: name, source }),
-        }
+        let (name, file) = open(path)?;
+        Self::from_reader(&name, file)
     }
 
     /// Reads a run from `input`; `name` stands in errors.
     pub fn from_reader(name: &str, input: impl BufRead) -> Result<Self, ReadError> {
-        let mut lines = Lines::new(name, input);
-        let mut reading = Reading::head(&mut lines)?;
-        while reading.end.is_none() && !reading.torn && lines.advance()? {
-            reading.take(&lines)?;
-        }
-        if reading.end.is_some() && lines.advance()? {
-            return Err(lines.lies("the file goes on behind its end record"));
-        }
-        Ok(reading.close())
+        let (mut trials, mut histograms) = (Vec::new(), Vec::new());
+        let head = each_trial(name, input, |_, trial, of_trial| {
+            trials.push(trial);
+            histograms.push(of_trial);
+        })?;
+        let Head { manifest, complete, caveats } = head;
+        Ok(Self { manifest, trials, complete, caveats, histograms })
     }
 }
+
+/// A run without its trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    pub manifest: Manifest,
+    pub complete: bool,
+    pub caveats: Vec<Caveat>,
+}
+
+/// Opens a run file, or the one in the directory of a run; with its name for messages.
+pub fn open(path: &Path) -> Result<(String, BufReader<File>), ReadError> {
+    let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
+    let name = path.display().to_string();
+    match File::open(&path) {
+        Ok(file) => Ok((name, BufReader::with_capacity(BUFFER_BYTES, file))),
+        Err(source) => Err(ReadError::Io { path: name, source }),
+    }
+}
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Reads a run from `input` and hands each trial on as it comes, so that none but the one in hand is in memory.
+/// Whether the whole file holds what it claims is known only at its end: on an error, what was handed on counts for nothing.
+pub fn each_trial(
+    name: &str,
+    input: impl BufRead,
+    mut take: impl FnMut(&Manifest, Trial, BTreeMap<Metric, String>),
+) -> Result<Head, ReadError> {
+    let mut lines = Lines::new(name, input);
+    let mut reading = Reading::head(&mut lines)?;
+    while reading.end.is_none() && !reading.torn && lines.advance()? {
+        if let Some((trial, histograms)) = reading.take(&lines)? {
+            take(&reading.manifest, trial, histograms);
+        }
+    }
+    if reading.end.is_some() && lines.advance()? {
+        return Err(lines.lies("the file goes on behind its end record"));
+    }
+    Ok(reading.close())
+}
+
+/// A trial and its histograms.
+type Found = (Trial, BTreeMap<Metric, String>);
 
 /// A file being read.
 #[derive(Debug)]
@@ -77,8 +114,6 @@ struct Reading {
     manifest: Manifest,
     cases: Vec<Case>,
     ledger: Ledger,
-    trials: Vec<Trial>,
-    histograms: Vec<BTreeMap<Metric, String>>,
     /// A placement whose trial has not come yet.
     pending: Option<PlacementRecord>,
     end: Option<EndRecord>,
@@ -111,28 +146,32 @@ impl Reading {
             return Err(lines.syntax(format!("the columns are not those of schema {}", wire::SCHEMA)));
         }
         let (manifest, cases) = record.into_parts();
+        check_matrix(&manifest, &cases).map_err(|message| lines.lies(message))?;
         let ledger = Ledger::new(&manifest, cases.len());
-        let (trials, histograms) = (Vec::new(), Vec::new());
-        Ok(Self { manifest, cases, ledger, trials, histograms, pending: None, end: None, torn: false })
+        Ok(Self { manifest, cases, ledger, pending: None, end: None, torn: false })
     }
 
-    /// Takes the line in hand.
-    fn take(&mut self, lines: &Lines<impl BufRead>) -> Result<(), ReadError> {
-        let Some(tag) = lines.parse::<Tag>()? else {
-            self.torn = true;
-            return Ok(());
+    /// Takes the line in hand; a trial is handed back.
+    fn take(&mut self, lines: &Lines<impl BufRead>) -> Result<Option<Found>, ReadError> {
+        let tags = ["placement", "trial"];
+        let tag = match tags.into_iter().find(|tag| lines.is_tagged(tag)) {
+            Some(tag) => tag.to_owned(),
+            None => match lines.parse::<Tag>()? {
+                Some(tag) => tag.record,
+                None => return self.tear(),
+            },
         };
-        match tag.record.as_str() {
+        match tag.as_str() {
             "placement" => match lines.parse()? {
-                Some(placement) => self.placement(placement, lines),
+                Some(placement) => self.placement(placement, lines).map(|()| None),
                 None => self.tear(),
             },
             "trial" => match lines.parse()? {
-                Some(trial) => self.trial(trial, lines),
+                Some(trial) => self.trial(trial, lines).map(Some),
                 None => self.tear(),
             },
             "end" => match lines.parse()? {
-                Some(end) => self.end(end, lines),
+                Some(end) => self.end(end, lines).map(|()| None),
                 None => self.tear(),
             },
             "run" => Err(lines.lies("a second `run` record")),
@@ -140,9 +179,9 @@ impl Reading {
         }
     }
 
-    fn tear(&mut self) -> Result<(), ReadError> {
+    fn tear(&mut self) -> Result<Option<Found>, ReadError> {
         self.torn = true;
-        Ok(())
+        Ok(None)
     }
 
     fn placement(&mut self, placement: PlacementRecord, lines: &Lines<impl BufRead>) -> Result<(), ReadError> {
@@ -152,7 +191,7 @@ impl Reading {
         }
     }
 
-    fn trial(&mut self, record: TrialRecord, lines: &Lines<impl BufRead>) -> Result<(), ReadError> {
+    fn trial(&mut self, record: TrialRecord, lines: &Lines<impl BufRead>) -> Result<Found, ReadError> {
         let key = record.key();
         let placement = self.pending.take().filter(|placement| placement.key() == key);
         let placement = placement.ok_or_else(|| lines.lies("the trial does not follow its own placement"))?;
@@ -161,9 +200,7 @@ impl Reading {
         let (trial, histograms) = record.join(case, placement);
         self.ledger.check(key.case, &trial).map_err(|message| lines.lies(message))?;
         self.ledger.note(key.case, key.trial);
-        self.trials.push(trial);
-        self.histograms.push(histograms);
-        Ok(())
+        Ok((trial, histograms))
     }
 
     fn end(&mut self, end: EndRecord, lines: &Lines<impl BufRead>) -> Result<(), ReadError> {
@@ -186,7 +223,7 @@ impl Reading {
     }
 
     /// The run. Complete only if its end says so and no planned trial is missing.
-    fn close(self) -> Run {
+    fn close(self) -> Head {
         let (trials, planned) = (self.ledger.trials(), self.ledger.planned());
         let complete = self.end.is_some_and(|end| !end.interrupted) && trials == planned;
         let mut caveats = Vec::new();
@@ -196,6 +233,18 @@ impl Reading {
         if !complete {
             caveats.push(Caveat::Interrupted { trials, planned });
         }
-        Run { manifest: self.manifest, trials: self.trials, complete, caveats, histograms: self.histograms }
+        Head { manifest: self.manifest, complete, caveats }
     }
+}
+
+/// Most workloads, and numbers of programs in one: every table and chart has a row for each.
+const MOST_POINTS: usize = 4096;
+
+/// The matrix has a bounded number of cases, and no workload asks for what none can be.
+fn check_matrix(manifest: &Manifest, cases: &[Case]) -> Result<(), String> {
+    let points: usize = manifest.workloads.iter().map(|spec| spec.programs.len()).sum();
+    if manifest.workloads.len().max(points).max(cases.len() / 2) > MOST_POINTS {
+        return Err(format!("the matrix has more than {MOST_POINTS} points"));
+    }
+    manifest.workloads.iter().try_for_each(|spec| spec.check(&spec.name).map_err(|error| error.to_string()))
 }

@@ -14,7 +14,7 @@ use crate::samples::Metric;
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
-use super::manifest::{MachineKind, Manifest};
+use super::manifest::{Design, MachineKind, Manifest};
 use super::{ReadError, Run, WriteError, Writer};
 
 type Histograms = BTreeMap<Metric, String>;
@@ -28,7 +28,7 @@ prop_compose! {
         pack in prop::sample::subsequence(vec![PackMode::On, PackMode::Off], 1..=2),
         stride in prop::sample::select(vec![Stride::Page, Stride::PageAndGuard]),
         offset in prop::sample::select(vec![OffsetRule::Walk, OffsetRule::Fixed]),
-        (trials, samples) in any::<(u32, u32)>(),
+        (trials, samples) in (1u32.., 1u32..),
     ) -> Spec {
         let (name, programs) = (name.clone(), programs.into_iter().collect());
         Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, trials, samples }
@@ -69,6 +69,7 @@ prop_compose! {
         (tool_version, started, argv) in any::<(String, String, Vec<String>)>(),
         machine in prop::sample::select(vec![MachineKind::Kernel, MachineKind::Sim]),
         (seed, cpu) in any::<(u64, u32)>(),
+        design in prop::sample::select(vec![Design::Arms, Design::AgainstItself]),
         workloads in (spec("chain".to_owned()), spec("walk of others".to_owned())),
         groups in vec((any::<String>(), vec(event(), 1..4), any::<bool>()), 0..3),
         refused in vec((event(), any::<String>(), any::<String>()), 0..2),
@@ -79,7 +80,7 @@ prop_compose! {
         let group = |(name, events, pinned)| Group { name, events, pinned, ..Group::default() };
         let refusal = |(event, errno, meaning)| Refusal { event, errno, meaning };
         Manifest {
-            tool_version, machine, started, argv, seed, cpu, planned_trials: 0, host, caveats,
+            tool_version, machine, started, argv, seed, design, cpu, planned_trials: 0, host, caveats,
             workloads: vec![workloads.0, workloads.1],
             groups: groups.into_iter().map(group).collect(),
             refused: refused.into_iter().map(refusal).collect(),
@@ -141,13 +142,13 @@ prop_compose! {
         mapping in mapping(),
     ) -> Trial {
         // No image is longer than the module area holds; a footprint counts every page.
-        let image = |(addr, len): (u64, u32)| Image { addr: Addr(addr >> 1), len: len >> 10 };
+        let image = |(addr, len): (u64, u32)| Image { addr: Addr(addr >> 1), len: len >> 13 };
         let images: Vec<Image> = images.into_iter().map(image).collect();
         let (programs, fillers, plugs, settle_ns, load_ns) = load;
         let (executed, fewest, most, executions_per_run) = check;
         Trial {
             case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, caveats,
-            footprint: Footprint::of(&images[..images.len().min(1)]),
+            footprint: Footprint::of(&images),
             mapping,
             images,
             load: LoadCost { programs, fillers, plugs, settle_ns, load_ns },
@@ -197,6 +198,7 @@ fn small() -> Run {
         started: "2025-01-01T00:00:00Z".to_owned(),
         argv: vec!["itlbench".to_owned()],
         seed: u64::MAX,
+        design: Design::Arms,
         cpu: 1,
         workloads: vec![spec.clone()],
         planned_trials: 3,

@@ -16,10 +16,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::caveat::Caveat;
-use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal, Unusable};
+use crate::counters::{Group, Meter, MeterAbsence, Refusal, Unusable};
 use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
@@ -27,8 +27,9 @@ use crate::sampling::{Misses, Sampling};
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
-use super::manifest::{MachineKind, Manifest};
+use super::manifest::{Design, MachineKind, Manifest};
 use super::noise::MeterRows;
+use super::reading::ReadingRow;
 
 /// The schema that this build writes, and the newest it reads.
 pub const SCHEMA: u32 = 1;
@@ -106,6 +107,8 @@ pub(super) struct RunRecord {
     started: String,
     argv: Vec<String>,
     seed: u64,
+    #[serde(default, skip_serializing_if = "Design::is_arms")]
+    design: Design,
     cpu: u32,
     planned_trials: u32,
     workloads: Vec<Workload>,
@@ -118,6 +121,7 @@ pub(super) struct RunRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sampling: Option<Sampling>,
     host: Facts,
+    #[serde(deserialize_with = "caveats")]
     caveats: Vec<Caveat>,
     /// `case` in the records below is an index into this.
     pub cases: Vec<Case>,
@@ -135,6 +139,7 @@ impl RunRecord {
             started: m.started,
             argv: m.argv,
             seed: m.seed,
+            design: m.design,
             cpu: m.cpu,
             planned_trials: m.planned_trials,
             cases: m.workloads.iter().flat_map(cases).collect(),
@@ -158,6 +163,7 @@ impl RunRecord {
             started: self.started,
             argv: self.argv,
             seed: self.seed,
+            design: self.design,
             cpu: self.cpu,
             workloads: self.workloads.into_iter().map(|Workload(spec)| spec).collect(),
             planned_trials: self.planned_trials,
@@ -171,6 +177,22 @@ impl RunRecord {
         };
         (manifest, self.cases)
     }
+}
+
+/// Caveats of a later version become [`Caveat::Unknown`]: the reader must hear of them even if this build has no words for them.
+fn caveats<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Caveat>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Known(Caveat),
+        Other { kind: String },
+    }
+    let entries: Vec<Entry> = Vec::deserialize(deserializer)?;
+    let caveat = |entry| match entry {
+        Entry::Known(caveat) => caveat,
+        Entry::Other { kind } => Caveat::Unknown { name: kind },
+    };
+    Ok(entries.into_iter().map(caveat).collect())
 }
 
 /// The matrix of one workload.
@@ -207,30 +229,6 @@ struct ImageRow(HexAddr, u32);
 /// `runs`, `executions`, `wall_ns`, `discarded`, `readings`.
 #[derive(Debug, Serialize, Deserialize)]
 struct SampleRow(u64, u64, u64, Option<Unusable>, Vec<ReadingRow>);
-
-/// `enabled_ns`, `running_ns`, then the counts in the order of the group's events.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
-struct ReadingRow(Reading);
-
-impl From<ReadingRow> for Vec<u64> {
-    fn from(ReadingRow(reading): ReadingRow) -> Self {
-        [reading.enabled_ns, reading.running_ns].into_iter().chain(reading.counts).collect()
-    }
-}
-
-impl TryFrom<Vec<u64>> for ReadingRow {
-    type Error = String;
-
-    fn try_from(row: Vec<u64>) -> Result<Self, String> {
-        match row[..] {
-            [enabled_ns, running_ns, ref counts @ ..] => {
-                Ok(Self(Reading { counts: counts.to_vec(), enabled_ns, running_ns }))
-            }
-            _ => Err("a reading lacks its two times".to_owned()),
-        }
-    }
-}
 
 impl From<&Sample> for SampleRow {
     fn from(sample: &Sample) -> Self {
@@ -308,6 +306,7 @@ pub(super) struct TrialRecord {
     misses: Option<Misses>,
     /// base64 of HDR V2, by metric.
     histograms: BTreeMap<String, String>,
+    #[serde(deserialize_with = "caveats")]
     caveats: Vec<Caveat>,
 }
 

@@ -74,6 +74,14 @@ impl Metric {
         }
     }
 
+    /// The name in files and options.
+    pub fn key(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => format!("{self:?}"),
+        }
+    }
+
     /// Clock or PMU.
     pub fn provenance(self) -> Provenance {
         match self {

@@ -1,12 +1,14 @@
 //! In: slices of figures. Out: medians, intervals, p-values.
 //! Apart because it is pure arithmetic that knows no trial and no metric, and can be checked against R and SciPy.
 
+pub mod beta;
 pub mod holm;
 pub mod order;
 pub mod rank;
 pub mod student;
 pub mod welch;
 
+pub use beta::proportion_interval;
 pub use holm::holm;
 pub use order::{median, median_interval, quantile};
 pub use rank::{MannWhitney, Shift, hodges_lehmann, mann_whitney};

@@ -1,5 +1,7 @@
 //! Student's t distribution, of any real number of degrees of freedom above zero.
 
+use super::beta::beta;
+
 /// P(|T| > |t|), two-sided; the regularised incomplete beta function I_x(df/2, 1/2) at x = df / (df + t^2)
 /// (Abramowitz and Stegun 26.7.1).
 pub fn two_sided(t: f64, df: f64) -> f64 {
@@ -15,64 +17,11 @@ pub fn critical(p: f64, df: f64) -> f64 {
     while two_sided(high, df) > p && high < 1e300 {
         (low, high) = (high, high * 2.0);
     }
-    for _ in 0..200 {
+    for _ in 0..60 {
         let middle = 0.5 * (low + high);
         if two_sided(middle, df) > p { low = middle } else { high = middle }
     }
     0.5 * (low + high)
-}
-
-/// I_x(a, b) by Lentz's continued fraction (DLMF 8.17.22), on the side where it converges fast.
-fn beta(a: f64, b: f64, x: f64) -> f64 {
-    if x <= 0.0 {
-        return 0.0;
-    }
-    if x >= 1.0 {
-        return 1.0;
-    }
-    let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp();
-    if x < (a + 1.0) / (a + b + 2.0) {
-        front * fraction(a, b, x) / a
-    } else {
-        1.0 - front * fraction(b, a, 1.0 - x) / b
-    }
-}
-
-fn fraction(a: f64, b: f64, x: f64) -> f64 {
-    const TINY: f64 = 1e-300;
-    let away = |value: f64| if value.abs() < TINY { TINY } else { value };
-    let (mut c, mut d) = (1.0, 1.0 / away(1.0 - (a + b) * x / (a + 1.0)));
-    let mut sum = d;
-    for m in 1..500 {
-        let m = f64::from(m);
-        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
-        d = 1.0 / away(1.0 + even * d);
-        c = away(1.0 + even / c);
-        sum *= c * d;
-        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
-        d = 1.0 / away(1.0 + odd * d);
-        c = away(1.0 + odd / c);
-        let step = c * d;
-        sum *= step;
-        if (step - 1.0).abs() < 1e-15 {
-            break;
-        }
-    }
-    sum
-}
-
-/// Natural logarithm of the gamma function of x > 0: Stirling's series (Abramowitz and Stegun 6.1.41) above 10, reached by the recurrence.
-fn ln_gamma(x: f64) -> f64 {
-    let mut x = x;
-    let mut shift = 0.0;
-    while x < 10.0 {
-        shift -= x.ln();
-        x += 1.0;
-    }
-    let square = 1.0 / (x * x);
-    let series = 1.0 / 12.0
-        - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square * (1.0 / 1680.0 - square * (1.0 / 1188.0))));
-    shift + (x - 0.5) * x.ln() - x + 0.5 * (2.0 * std::f64::consts::PI).ln() + series / x
 }
 
 #[cfg(test)]

@@ -22,6 +22,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Every case against itself: as [`Plan::new`], but each case is its own point, whose two arms are its even and its odd trials.
+    /// So many trials as `specs` ask for are made of each half.
+    pub fn against_itself(specs: &[Spec], seed: u64) -> Self {
+        let mut alone: Vec<Spec> = Vec::new();
+        for spec in specs {
+            alone.extend(spec.pack.iter().map(|&pack| Spec { pack: vec![pack], ..spec.clone() }));
+        }
+        let halves = Self::new(&alone, seed);
+        let slots = halves.slots.iter().flat_map(|slot| {
+            // Trials 2k and 2k + 1 of a pair share their seed; compare deals them A B B A.
+            [0, 1].map(|half| Slot { trial: 2 * slot.trial + half, ..*slot })
+        });
+        Self { slots: slots.collect(), cases: halves.cases }
+    }
+
     /// Lays out `spec`. Round by round every number of programs is visited once, in a shuffled order; the arms of one
     /// number follow each other directly, and their order flips from round to round in a seeded A B B A.
     /// The arms of one number and round share a seed, so that they differ in placement only.
@@ -103,6 +118,20 @@ mod tests {
                 plan.slots.iter().filter(|slot| slot.case == case).map(|slot| slot.trial).collect();
             trials.sort_unstable();
             assert_eq!(trials, (0..8).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn against_itself_every_case_has_two_halves_that_share_seeds() {
+        let mut spec = Spec::builtin("chain").expect("built in");
+        spec.programs = vec![64, 512];
+        spec.trials = 8;
+        let plan = Plan::against_itself(&[spec.clone()], 3);
+        assert_eq!((plan.cases.len(), plan.slots.len()), (4, 64));
+        assert!(plan.cases.iter().all(|case| Plan::new(&[spec.clone()], 3).cases.contains(case)));
+        for pair in plan.slots.chunks(2) {
+            assert_eq!((pair[0].case, pair[0].seed), (pair[1].case, pair[1].seed));
+            assert_eq!((pair[0].trial % 2, pair[0].trial + 1), (0, pair[1].trial));
         }
     }
 

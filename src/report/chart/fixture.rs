@@ -6,7 +6,7 @@ use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
 use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image};
-use crate::runfile::manifest::MachineKind;
+use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Case, PackMode, Spec};
@@ -39,6 +39,7 @@ fn manifest(spec: Spec, planned_trials: u32) -> Manifest {
         started: "2026-02-03T04:05:06Z".into(),
         argv: ["itlbench", "run", "chain", "--out", "my reports"].map(String::from).to_vec(),
         seed: 42,
+        design: Design::Arms,
         cpu: 1,
         workloads: vec![spec],
         planned_trials,
