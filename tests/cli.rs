@@ -97,6 +97,56 @@ fn compare_shows_both_sides_and_gives_no_verdict_on_too_few_boots() {
 }
 
 #[test]
+fn a_gate_that_trips_ends_with_4_and_one_line_and_the_table_is_printed_all_the_same() {
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().to_str().unwrap();
+    let run = |seed: &str| {
+        let args = ["run", "--machine", "sim", "--seed", seed, "--programs", "8", "--trials", "4", "--out", out];
+        directory(&itlbench(&args)).to_str().unwrap().to_owned()
+    };
+    let (base, new) = (run("7"), run("8"));
+    let gated = |gate: &str| itlbench(&["compare", &base, "--to", &new, "--fail-on", gate]);
+    let output = gated("undecided");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(4), 1), "{text}");
+    assert!(
+        text.starts_with("itlbench: gate `undecided` tripped: chain n=8 pack=") && text.contains("too few boots"),
+        "{text}"
+    );
+    assert!(stdout(&output).contains("chain n=8 pack=off"));
+    assert_eq!(gated("slower:2%").status.code(), Some(0));
+    assert_eq!(gated("worse").status.code(), Some(2));
+}
+
+#[test]
+fn a_run_against_itself_says_so_and_counts_its_false_alarms() {
+    let out = tempfile::tempdir().unwrap();
+    let output = simulate(out.path(), &["--aa", "--programs", "8,64", "--trials", "4", "--samples", "8"]);
+    let dir = directory(&output);
+    assert!(stdout(&output).contains("A/A RUN"), "{}", stdout(&output));
+    assert_eq!(Run::read(&dir).unwrap().trials.len(), 2 * 2 * 2 * 4);
+    let alarms = itlbench(&["compare", "--aa", dir.to_str().unwrap()]);
+    assert!(
+        stdout(&alarms).contains("arms of an A/A run, wall ns/exec: ") && stdout(&alarms).contains("of 4 pairs"),
+        "{}",
+        stdout(&alarms)
+    );
+}
+
+#[test]
+fn export_writes_a_row_for_every_window() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = directory(&simulate(out.path(), &SMALL));
+    let run = Run::read(&dir).unwrap();
+    let windows: usize = run.trials.iter().map(|trial| trial.baseline.len() + trial.samples.len()).sum();
+    let csv = stdout(&itlbench(&["report", dir.to_str().unwrap(), "--export", "csv"]));
+    assert_eq!(csv.lines().count(), windows + 1);
+    let json = stdout(&itlbench(&["report", dir.to_str().unwrap(), "--export", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["windows"].as_array().unwrap().len(), windows);
+}
+
+#[test]
 fn bad_input_gets_one_line_that_names_it_and_an_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
