@@ -35,14 +35,15 @@ fn a_run_leaves_every_output_and_names_their_directory_last() {
     let dir = directory(&output);
     let names: Vec<String> =
         fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    for name in ["run.jsonl", "mail.txt", "report.html"] {
+    for name in ["run.jsonl", "mail.txt", "report.html", "report.md", "report.csv", "report.json", "lkp.txt"] {
         assert!(names.iter().any(|found| found == name), "{name} among {names:?}");
     }
     let charts = |kind: &str| names.iter().filter(|name| name.ends_with(kind)).count();
     assert!(charts(".svg") >= 3 && charts(".svg") == charts(".png"), "{names:?}");
     for name in names.iter().filter(|name| !name.ends_with(".png") && !name.ends_with(".jsonl")) {
         let text = fs::read_to_string(dir.join(name)).unwrap();
-        assert!(text.contains("SIMULATED"), "{name} is not stamped");
+        let stamp = if name.ends_with(".csv") || name.ends_with(".json") { "simulated" } else { "SIMULATED" };
+        assert!(text.contains(stamp), "{name} is not stamped");
     }
     assert!(stdout(&output).starts_with("SIMULATED"));
 }
@@ -59,8 +60,29 @@ fn the_run_file_alone_gives_the_same_outputs_again() {
         let name = entry.unwrap().file_name();
         assert_eq!(fs::read(again.join(&name)).unwrap(), fs::read(dir.join(&name)).unwrap(), "{name:?} differs");
     }
-    let mail = itlbench(&["report", dir.to_str().unwrap(), "--format", "mail"]);
-    assert_eq!(stdout(&mail), fs::read_to_string(dir.join("mail.txt")).unwrap());
+    for (format, file) in [("mail", "mail.txt"), ("lkp", "lkp.txt"), ("csv", "report.csv"), ("json", "report.json")] {
+        let printed = itlbench(&["report", dir.to_str().unwrap(), "--format", format]);
+        assert_eq!(stdout(&printed), fs::read_to_string(dir.join(file)).unwrap(), "{format}");
+    }
+    let markdown = stdout(&itlbench(&["report", dir.to_str().unwrap(), "--format", "markdown"]));
+    assert!(markdown.contains("| chain | 64 | on |") && !markdown.contains(".svg"), "{markdown}");
+}
+
+#[test]
+fn the_parts_of_a_mail_are_text_and_the_run_file_as_it_is() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = directory(&simulate(out.path(), &SMALL));
+    let parts = out.path().join("parts");
+    let report = itlbench(&["report", dir.to_str().unwrap(), "--attach", parts.to_str().unwrap()]);
+    assert_eq!(report.status.code(), Some(0));
+    let mut names: Vec<String> =
+        fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["config", "report.txt", "reproduce", "run.jsonl"]);
+    assert_eq!(fs::read(parts.join("run.jsonl")).unwrap(), fs::read(dir.join("run.jsonl")).unwrap());
+    assert_eq!(fs::read(parts.join("report.txt")).unwrap(), fs::read(dir.join("mail.txt")).unwrap());
+    let syntax = Command::new("sh").arg("-n").arg(parts.join("reproduce")).status().unwrap();
+    assert!(syntax.success());
 }
 
 #[test]

@@ -3,24 +3,63 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::report::{Summary, chart, document, html, mail};
+use crate::report::chart::Drawing;
+use crate::report::{Summary, attach, chart, csv, document, html, json, lkp, mail, markdown};
 use crate::runfile::Run;
+use crate::runfile::reader::FILE_NAME;
 
-/// Writes `mail.txt`, `report.html` and the charts of `run` to `dir`; returns their paths.
+/// Writes `mail.txt`, `report.html`, the other texts and the charts of `run` to `dir`; returns their paths.
 pub fn publish(dir: &Path, run: &Run) -> Result<Vec<PathBuf>, Failure> {
     let summary = Summary::of(run);
     let drawings = chart::draw(&summary)?;
     let text = mail::mail(&summary);
-    let page = html::html(&document::of_run(&summary, &drawings, &text))?;
-    let mut files = vec![write(dir, "mail.txt", text.as_bytes())?, write(dir, "report.html", page.as_bytes())?];
-    for drawing in &drawings {
+    let document = document::of_run(&summary, &drawings, &text);
+    let mut files = vec![
+        write(dir, "mail.txt", text.as_bytes())?,
+        write(dir, "report.html", html::html(&document)?.as_bytes())?,
+        write(dir, "report.md", markdown::markdown(&document).as_bytes())?,
+        write(dir, "report.csv", csv::csv(&summary).as_bytes())?,
+        write(dir, "report.json", json::json(&summary).map_err(anyhow::Error::new)?.as_bytes())?,
+        write(dir, "lkp.txt", lkp::lkp(&summary).as_bytes())?,
+    ];
+    files.extend(pictures(dir, &drawings)?);
+    Ok(files)
+}
+
+/// Writes each chart as SVG and as PNG.
+pub fn pictures(dir: &Path, drawings: &[Drawing]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for drawing in drawings {
         files.push(write(dir, &format!("{}.svg", drawing.stem), drawing.svg.as_bytes())?);
         files.push(write(dir, &format!("{}.png", drawing.stem), &drawing.png)?);
     }
     Ok(files)
 }
 
-fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
+/// Writes the parts of a mail to `dir`, the run file at `path` among them, and warns of a mail that a list would drop.
+pub fn attach(dir: &Path, run: &Run, path: &Path) -> Result<(), Failure> {
+    let source = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
+    let raw = std::fs::read(&source).map_err(|error| {
+        anyhow::Error::new(error).context(format!("failed to read run file `{}`", source.display()))
+    })?;
+    let mut bytes = raw.len();
+    for part in attach::parts(&Summary::of(run)) {
+        bytes += part.text.len();
+        write(dir, part.name, part.text.as_bytes())?;
+    }
+    write(dir, FILE_NAME, &raw)?;
+    if bytes > attach::MOST_BYTES {
+        eprintln!(
+            "itlbench: warning: the parts are {:.1} MB; lists drop mails beyond about {:.1} MB: send a link instead of {FILE_NAME}",
+            bytes as f64 / 1e6,
+            attach::MOST_BYTES as f64 / 1e6
+        );
+    }
+    Ok(())
+}
+
+/// Writes one file.
+pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
     let path = dir.join(name);
     std::fs::write(&path, bytes).map_err(|error| Failure::output(path.display(), error))?;
     Ok(path)

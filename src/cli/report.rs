@@ -1,11 +1,11 @@
 //! `itlbench report`: the outputs of a run file, made again.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::publish::publish;
-use crate::report::{Summary, export, mail, table};
+use super::publish::{attach, publish};
+use crate::report::{Summary, csv, document, export, json, lkp, mail, markdown, table};
 use crate::runfile::Run;
 
 /// Arguments of `itlbench report`.
@@ -18,11 +18,14 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// Every window with its raw counts instead, on stdout (one run only)
-    #[arg(long, value_enum, conflicts_with_all = ["format", "out"])]
+    #[arg(long, value_enum, conflicts_with_all = ["format", "out", "attach"])]
     pub export: Option<Export>,
-    /// Also write mail.txt, report.html and the charts to DIR (one run only)
+    /// Also write every text output, report.html and the charts to DIR (one run only)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Also write what to attach to a mail to DIR, all plain text: report.txt, config, reproduce, run.jsonl (one run only)
+    #[arg(long, value_name = "DIR")]
+    pub attach: Option<PathBuf>,
 }
 
 /// What is printed.
@@ -30,8 +33,16 @@ pub struct Args {
 pub enum Format {
     /// The terminal table
     Text,
-    /// The mail text
+    /// The mail text: at most 72 columns, 7 bit
     Mail,
+    /// The grid of the 0-day robot
+    Lkp,
+    /// Markdown with tables
+    Markdown,
+    /// One line a case and metric
+    Csv,
+    /// One object with every figure
+    Json,
 }
 
 /// A form for other tools.
@@ -43,28 +54,45 @@ pub enum Export {
 
 /// Writes the reports; returns the exit code.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    if args.out.is_some() && args.runs.len() > 1 {
-        return Err(Failure::Usage(
-            "--out takes one run: the outputs of several would overwrite each other".to_owned(),
-        ));
+    for (option, dir) in [("--out", &args.out), ("--attach", &args.attach)] {
+        if dir.is_some() && args.runs.len() > 1 {
+            let message = format!("{option} takes one run: the outputs of several would overwrite each other");
+            return Err(Failure::Usage(message));
+        }
     }
     if let Some(form) = args.export {
         return write_export(&args.runs, form, out);
     }
     for path in &args.runs {
         let run = Run::read(path)?;
-        let summary = Summary::of(&run);
-        let text = match args.format {
-            Format::Text => table::table(&summary),
-            Format::Mail => mail::mail(&summary),
-        };
+        let text = printed(&Summary::of(&run), args.format)?;
         out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
         if let Some(dir) = &args.out {
-            std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))?;
+            make(dir)?;
             publish(dir, &run)?;
+        }
+        if let Some(dir) = &args.attach {
+            make(dir)?;
+            attach(dir, &run, path)?;
         }
     }
     Ok(0)
+}
+
+fn make(dir: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))
+}
+
+fn printed(summary: &Summary, format: Format) -> Result<String, Failure> {
+    Ok(match format {
+        Format::Text => table::table(summary),
+        Format::Mail => mail::mail(summary),
+        Format::Lkp => lkp::lkp(summary),
+        // Without charts: their files are beside the report that `--out` writes.
+        Format::Markdown => markdown::markdown(&document::of_run(summary, &[], &mail::mail(summary))),
+        Format::Csv => csv::csv(summary),
+        Format::Json => json::json(summary).map_err(anyhow::Error::new)?,
+    })
 }
 
 fn write_export(runs: &[PathBuf], form: Export, out: &mut dyn Write) -> Result<u8, Failure> {

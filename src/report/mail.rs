@@ -7,6 +7,7 @@ mod results;
 mod setup;
 
 pub use check::check_mail;
+pub(super) use setup::{command, seeded};
 
 use super::Summary;
 use super::table::SIMULATED;

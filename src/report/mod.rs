@@ -2,19 +2,24 @@
 //! Apart because nothing here may measure: identical input gives identical bytes.
 
 pub mod attribution;
+pub mod attach;
 pub mod caveats;
 pub mod chart;
 pub mod comparison;
+pub mod csv;
 pub mod document;
 pub mod echo;
 pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod html;
+pub mod json;
+pub mod lkp;
 pub mod mail;
 pub mod mapping;
 pub mod misses;
 pub mod noise;
+pub mod markdown;
 pub mod sheet;
 pub mod summary;
 pub mod survey;

@@ -136,7 +136,7 @@ pub(super) fn reproduce(summary: &Summary<'_>) -> Vec<String> {
 }
 
 /// The arguments with the seed that was drawn, if none was given; before `--`, behind which a command of its own begins.
-fn seeded(argv: &[String], seed: u64) -> Vec<String> {
+pub(in crate::report) fn seeded(argv: &[String], seed: u64) -> Vec<String> {
     let mut argv = argv.to_vec();
     if let Some(tool) = argv.first_mut() {
         *tool = tool.rsplit('/').next().unwrap_or(tool).to_owned();
@@ -150,7 +150,7 @@ fn seeded(argv: &[String], seed: u64) -> Vec<String> {
 
 /// The words quoted for a shell, lines continued by backslashes. A word too long for a line is cut in pieces that follow each other at
 /// column 0, where the shell joins them again.
-fn command(argv: &[String]) -> Vec<String> {
+pub(in crate::report) fn command(argv: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = " ".to_owned();
     for word in argv {

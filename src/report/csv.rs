@@ -1,0 +1,116 @@
+//! Tables for other programs: one line a case and metric, numbers at full precision, empty where there is none.
+
+use super::{Summary, units};
+use crate::compare::Effect;
+use crate::samples::Metric;
+use crate::workload::{Case, PackMode};
+
+/// One line of cells as RFC 4180 wants them.
+pub fn line(cells: &[String]) -> String {
+    let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.clone(),
+    };
+    cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
+}
+
+/// A number so that it reads back as it was; nothing for none, and for what is not finite.
+pub fn number(value: Option<f64>) -> String {
+    value.filter(|value| value.is_finite()).map(|value| value.to_string()).unwrap_or_default()
+}
+
+const HEAD: [&str; 27] = [
+    "workload",
+    "trigger",
+    "body",
+    "programs",
+    "pack",
+    "stride",
+    "offset",
+    "metric",
+    "unit",
+    "provenance",
+    "trials",
+    "trials_left_out",
+    "windows",
+    "median",
+    "median_low",
+    "median_high",
+    "p50",
+    "p90",
+    "p99",
+    "pages_4k_fewest",
+    "pages_4k_most",
+    "regions_2m",
+    "ratio_to_pack_on",
+    "ratio_low",
+    "ratio_high",
+    "p",
+    "verdict",
+];
+
+/// The figures of every case and metric, echoes too, and on the lines of pack off the effect against pack on.
+pub fn csv(summary: &Summary<'_>) -> String {
+    let mut text = line(&HEAD.map(str::to_owned));
+    for case in &summary.cases {
+        for (&metric, spread) in &case.metrics {
+            let (low, high) = spread.interval.unzip();
+            let mut cells = names(&case.case).to_vec();
+            cells.extend([
+                super::lkp::key(metric).to_owned(),
+                units::label(metric).to_owned(),
+                units::provenance(metric, summary.run.manifest.machine).to_owned(),
+            ]);
+            cells.extend([spread.trials, case.trials_left_out, spread.windows].map(|n| n.to_string()));
+            cells.extend([Some(spread.median), low, high].map(number));
+            cells.extend([spread.p50, spread.p90, spread.p99].map(|value| number(Some(value))));
+            cells.extend([case.pages.0, case.pages.1, case.footprint.regions_2m].map(|n| n.to_string()));
+            cells.extend(effect_cells(effect(summary, &case.case, metric)));
+            text += &line(&cells);
+        }
+    }
+    text
+}
+
+fn names(case: &Case) -> [String; 7] {
+    [
+        case.workload.clone(),
+        case.trigger.to_string(),
+        case.body.to_string(),
+        case.programs.to_string(),
+        case.pack.to_string(),
+        case.stride.to_string(),
+        case.offset.to_string(),
+    ]
+}
+
+/// The effect whose candidate `case` is.
+fn effect<'a>(summary: &'a Summary<'_>, case: &Case, metric: Metric) -> Option<&'a Effect> {
+    let is_it = |effect: &&Effect| effect.metric == metric && Case { pack: case.pack, ..effect.case.clone() } == *case;
+    summary.effects.iter().find(is_it).filter(|_| case.pack == PackMode::Off)
+}
+
+fn effect_cells(effect: Option<&Effect>) -> [String; 5] {
+    let (low, high) = effect.and_then(|effect| effect.interval).unzip();
+    let [ratio, low, high, p] = [effect.and_then(|e| e.ratio), low, high, effect.and_then(|e| e.p)].map(number);
+    [ratio, low, high, p, effect.map(Effect::conclusion).unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn csv_with_a_pmu() {
+        insta::assert_snapshot!(csv(&Summary::of(&fixture::pmu_run())));
+    }
+
+    #[test]
+    fn cells_that_need_quotes_get_them_and_all_lines_are_as_long() {
+        assert_eq!(line(&["a,b".to_owned(), "c\"d".to_owned(), String::new()]), "\"a,b\",\"c\"\"d\",\n");
+        assert_eq!([Some(f64::NAN), Some(f64::INFINITY), None, Some(0.1)].map(number), ["", "", "", "0.1"]);
+        let text = csv(&Summary::of(&fixture::timed_run()));
+        assert!(text.lines().all(|line| line.matches(',').count() == HEAD.len() - 1), "{text}");
+    }
+}
