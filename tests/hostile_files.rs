@@ -38,7 +38,9 @@ fn survives(what: &str, file: &[u8]) -> bool {
             let mut other = Digest::of("other", &run);
             other.manifest.seed ^= 1;
             let compared = Comparison::of(vec![Digest::of("hostile", &run)], vec![vec![other]], Force::Yes);
-            let text = compared.map(|compared| comparison::table(&compared)).unwrap_or_else(|error| error.to_string());
+            let text = compared
+                .map(|compared| comparison::table::table(&comparison::View::of(&compared)))
+                .unwrap_or_else(|error| error.to_string());
             (true, [table::table(&summary), mail::mail(&summary), text].concat())
         }
         Err(error) => (false, error.to_string()),

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::Failure;
+use super::report::Format;
+use super::{Failure, publish};
 use crate::compare::{Alarms, Comparison, Digest, Force, Gate};
-use crate::report::comparison;
+use crate::report::comparison::{self, View};
 
 /// Arguments of `itlbench compare`.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +26,12 @@ pub struct Args {
     /// Show the figures of hosts that cannot be compared, without a verdict
     #[arg(long)]
     pub force: bool,
+    /// What goes to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "aa")]
+    pub format: Format,
+    /// Also write every text output, report.html and the charts to DIR
+    #[arg(long, value_name = "DIR", conflicts_with = "aa")]
+    pub out: Option<PathBuf>,
 }
 
 /// The runs behind each `--to`. Written out because the derive cannot keep the occurrences of an option apart.
@@ -71,13 +78,18 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     };
     let baseline = digests(&args.baseline)?;
     if args.aa {
-        print(out, comparison::alarms(&Alarms::of(&baseline)))?;
+        print(out, comparison::alarms::text(&Alarms::of(&baseline)))?;
         return Ok(0);
     }
     let candidates = args.candidates.0.iter().map(|paths| digests(paths)).collect::<Result<Vec<_>, _>>()?;
     let force = if args.force { Force::Yes } else { Force::No };
     let comparison = Comparison::of(baseline, candidates, force)?;
-    print(out, comparison::table(&comparison))?;
+    let view = View::of(&comparison);
+    print(out, publish::printed_comparison(&view, args.format)?)?;
+    if let Some(dir) = &args.out {
+        std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))?;
+        publish::publish_comparison(dir, &view)?;
+    }
     match args.fail_on.iter().find_map(|gate| gate.tripped(&comparison)) {
         Some(why) => Err(Failure::Gate(why)),
         None => Ok(0),

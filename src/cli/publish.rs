@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::report::Format;
 use crate::report::chart::Drawing;
+use crate::report::comparison::{self, View};
 use crate::report::{Summary, attach, chart, csv, document, html, json, lkp, mail, markdown};
 use crate::runfile::Run;
 use crate::runfile::reader::FILE_NAME;
@@ -24,6 +26,35 @@ pub fn publish(dir: &Path, run: &Run) -> Result<Vec<PathBuf>, Failure> {
     ];
     files.extend(pictures(dir, &drawings)?);
     Ok(files)
+}
+
+/// Writes the same outputs of a comparison to `dir`; returns their paths.
+pub fn publish_comparison(dir: &Path, view: &View<'_>) -> Result<Vec<PathBuf>, Failure> {
+    let drawings = chart::draw_comparison(view)?;
+    let text = mail::kernels(view);
+    let document = document::of_comparison(view, &drawings, &text);
+    let mut files = vec![
+        write(dir, "mail.txt", text.as_bytes())?,
+        write(dir, "report.html", html::html(&document)?.as_bytes())?,
+        write(dir, "report.md", markdown::markdown(&document).as_bytes())?,
+        write(dir, "report.csv", comparison::csv::csv(view).as_bytes())?,
+        write(dir, "report.json", comparison::json::json(view).map_err(anyhow::Error::new)?.as_bytes())?,
+        write(dir, "lkp.txt", comparison::lkp::lkp(view).as_bytes())?,
+    ];
+    files.extend(pictures(dir, &drawings)?);
+    Ok(files)
+}
+
+/// A comparison as stdout gets it.
+pub fn printed_comparison(view: &View<'_>, format: Format) -> Result<String, Failure> {
+    Ok(match format {
+        Format::Text => comparison::table::table(view),
+        Format::Mail => mail::kernels(view),
+        Format::Lkp => comparison::lkp::lkp(view),
+        Format::Markdown => markdown::markdown(&document::of_comparison(view, &[], &mail::kernels(view))),
+        Format::Csv => comparison::csv::csv(view),
+        Format::Json => comparison::json::json(view).map_err(anyhow::Error::new)?,
+    })
 }
 
 /// Writes each chart as SVG and as PNG.

@@ -72,7 +72,8 @@ pub fn csv(summary: &Summary<'_>) -> String {
     text
 }
 
-fn names(case: &Case) -> [String; 7] {
+/// What a case is, in columns.
+pub(super) fn names(case: &Case) -> [String; 7] {
     [
         case.workload.clone(),
         case.trigger.to_string(),

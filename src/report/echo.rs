@@ -2,6 +2,7 @@
 
 use super::summary::CaseSummary;
 use super::units;
+use crate::compare::Effect;
 use crate::samples::Metric;
 
 /// A metric that says nothing which `of` does not say.
@@ -17,21 +18,48 @@ pub struct Echo {
 /// The ratio of two clocks may vary by so much over the cases; any more is news, such as time spent preempted.
 const SAME_WITHIN: f64 = 1.02;
 
+const WALL: Metric = Metric::WallNs;
+const OTHERS: [Metric; 2] = [Metric::TaskClockNs, Metric::TscTicks];
+
 /// The clocks of `cases` that keep step with the wall clock.
 pub fn echoes(cases: &[CaseSummary]) -> Vec<Echo> {
-    [Metric::TaskClockNs, Metric::TscTicks].into_iter().filter_map(|metric| echo(cases, metric)).collect()
+    OTHERS.into_iter().filter_map(|metric| echo(cases, metric)).collect()
 }
 
 fn echo(cases: &[CaseSummary], metric: Metric) -> Option<Echo> {
-    let of = Metric::WallNs;
-    let timed = cases.iter().filter_map(|case| Some((case.metrics.get(&of)?, case.metrics.get(&metric))));
-    // A case without the metric, or without time at all, makes it worth a table of its own.
+    let median = |case: &CaseSummary, metric| case.metrics.get(&metric).map(|spread| spread.median);
+    in_step(metric, cases.iter().map(|case| (median(case, WALL), median(case, metric))))
+}
+
+/// The clocks of `effects` that keep step with the wall clock on both sides.
+pub fn echoes_of_effects(effects: &[&Effect]) -> Vec<Echo> {
+    let find = |like: &Effect, metric: Metric| {
+        effects.iter().copied().find(|effect| {
+            effect.metric == metric && effect.case == like.case && effect.candidate.name == like.candidate.name
+        })
+    };
+    let walls = || effects.iter().copied().filter(|effect| effect.metric == WALL);
+    let echo = |metric: Metric| {
+        let medians = walls().flat_map(|wall| {
+            let other = find(wall, metric);
+            let sides = [|effect: &Effect| effect.baseline.median, |effect: &Effect| effect.candidate.median];
+            sides.map(|side| (Some(side(wall)), other.map(side)))
+        });
+        in_step(metric, medians)
+    };
+    OTHERS.into_iter().filter_map(echo).collect()
+}
+
+/// Whether each of `medians` (of the wall clock, of `metric`) is the same multiple. A place without the metric, or without time
+/// at all, makes it worth a table of its own.
+fn in_step(metric: Metric, medians: impl Iterator<Item = (Option<f64>, Option<f64>)>) -> Option<Echo> {
+    let timed = medians.filter_map(|(wall, other)| Some((wall?, other)));
     let ratios: Option<Vec<f64>> =
-        timed.map(|(wall, other)| Some(other?.median / wall.median).filter(|r| r.is_finite() && *r > 0.0)).collect();
+        timed.map(|(wall, other)| Some(other? / wall).filter(|ratio| ratio.is_finite() && *ratio > 0.0)).collect();
     let ratios = ratios?;
     let low = ratios.iter().copied().reduce(f64::min)?;
     let high = ratios.iter().copied().reduce(f64::max)?;
-    (high <= low * SAME_WITHIN).then_some(Echo { metric, of, low, high })
+    (high <= low * SAME_WITHIN).then_some(Echo { metric, of: WALL, low, high })
 }
 
 /// One sentence on all of `echoes`; `None` if there are none.

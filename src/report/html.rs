@@ -150,7 +150,7 @@ mod tests {
             trial.case.workload = evil.into();
         }
         let page = page_of(&run, evil);
-        assert_eq!(page.matches("<figure>").count(), 4);
+        assert_eq!(page.matches("<figure>").count(), 6);
         assert_eq!(page.matches("<script>").count(), 1, "only our own");
         assert!(page.contains("&#60;script&#62;alert(1)"));
     }

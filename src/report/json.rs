@@ -70,8 +70,8 @@ struct Figure<'a> {
 }
 
 /// One effect, with every figure that a verdict rests on.
-#[derive(Serialize)]
-pub(super) struct EffectReport<'a> {
+#[derive(Debug, Serialize)]
+pub struct EffectReport<'a> {
     /// On the baseline's side.
     case: &'a Case,
     metric: Metric,
@@ -101,7 +101,7 @@ pub(super) struct EffectReport<'a> {
 }
 
 /// One side of an effect.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct SideReport<'a> {
     name: &'a str,
     median: f64,

@@ -1,7 +1,8 @@
 //! The grid of the 0-day robot's mails, which maintainers read at sight: base, change, candidate, key; spread beside the mean.
 //!
 //! Widths and rules are those of `lkp ncompare`: two decimals below 1000, none above, the spread only where it exceeds 2 % of
-//! the mean. `+-` stands for its sign beyond 7 bits. What it lacks is added behind the key: `~` where no difference was shown.
+//! the mean. `+-` stands for its sign beyond 7 bits. What it lacks is added behind the key: `~` where no difference was shown,
+//! with the number of the column it is about if there are several.
 
 use super::Summary;
 use super::wording::{ascii, wrap};
@@ -51,9 +52,10 @@ pub fn grid(axes: &[(String, String)], sides: &[Side], unit: &str, rows: &[Row])
     lines.extend(head(sides));
     lines.extend(rows.iter().map(row));
     lines.push(String::new());
+    let which = if sides.len() > 2 { ", with the number of the column it is about" } else { "" };
     let legend = format!(
         "mean over {unit}, %stddev over {unit} where above {SPREAD_FROM_PERCENT:.0} %; less is better; ~ behind a key: no \
-         difference shown"
+         difference shown{which}"
     );
     lines.extend(wrap(&legend, COLUMNS, "", ""));
     lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
@@ -86,17 +88,20 @@ fn head(sides: &[Side]) -> Vec<String> {
 
 fn row(row: &Row) -> String {
     let mut line = stat(&row.baseline);
-    let mut shown = true;
-    for candidate in &row.candidates {
+    let mut marks = String::new();
+    for (at, candidate) in row.candidates.iter().enumerate() {
         match candidate {
             Some((values, was)) => {
                 line += &format!(" {:>10} {}", change(&row.baseline, values), stat(values));
-                shown &= *was == Shown::Yes;
+                if *was == Shown::No {
+                    marks += " ~";
+                    marks += &if row.candidates.len() > 1 { (at + 1).to_string() } else { String::new() };
+                }
             }
             None => line += &" ".repeat(28),
         }
     }
-    format!("{line}  {}{}", ascii(&row.key), if shown { "" } else { " ~" })
+    format!("{line}  {}{marks}", ascii(&row.key))
 }
 
 /// `      6672 +- 4%`: sixteen columns.

@@ -3,10 +3,12 @@
 mod check;
 mod claim;
 mod dots;
+mod kernels;
 mod results;
 mod setup;
 
 pub use check::check_mail;
+pub use kernels::kernels;
 pub(super) use setup::{command, seeded};
 
 use super::Summary;
@@ -26,8 +28,8 @@ pub fn mail(summary: &Summary<'_>) -> String {
     if simulated {
         blocks.insert(0, Block { title: "", lines: vec![SIMULATED.to_owned()] });
     }
-    blocks.push(Block { title: "Setup", lines: setup::host(summary) });
-    blocks.extend(setup::workloads(summary));
+    blocks.push(Block { title: "Setup", lines: setup::host(&summary.run.manifest) });
+    blocks.extend(setup::workloads(&summary.run.manifest));
     blocks.extend(results::blocks(summary));
     blocks.extend(dots::block(summary));
     blocks.push(Block {
@@ -44,8 +46,12 @@ pub fn mail(summary: &Summary<'_>) -> String {
         .push(Block { title: "Others on the CPU (noise meters, per window)", lines: items(noise::lines(summary.run)) });
     blocks.push(Block { title: "Not measured", lines: items(missing(summary)) });
     blocks.push(Block { title: "Read with care", lines: items(summary.caveats.iter().map(ToString::to_string)) });
-    blocks.push(Block { title: "Reproduce", lines: setup::reproduce(summary) });
+    blocks.push(Block { title: "Reproduce", lines: setup::reproduce(&summary.run.manifest) });
     blocks.push(Block { title: "Raw data", lines: items(["run.jsonl: every window, reading and address".to_owned()]) });
+    join(&blocks)
+}
+
+fn join(blocks: &[Block]) -> String {
     let shown = blocks.iter().filter(|block| !block.lines.is_empty());
     shown.map(Block::render).collect::<Vec<_>>().join("\n")
 }

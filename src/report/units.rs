@@ -1,5 +1,6 @@
 //! Figures as text: the same digits in every output, and never a NaN.
 
+use crate::compare::Unit;
 use crate::runfile::manifest::MachineKind;
 use crate::samples::{Metric, Provenance};
 
@@ -25,6 +26,23 @@ pub fn ratio(value: f64) -> String {
         size if size < 1000.0 => fixed(value, 1),
         _ => fixed(value, 0),
     }
+}
+
+/// A ratio as the change it is: `+5.2%`.
+pub fn change(ratio: f64) -> String {
+    let percent = 100.0 * (ratio - 1.0);
+    match percent.abs() {
+        size if !size.is_finite() => ABSENT.to_owned(),
+        size if size < 0.05 => "0.0%".to_owned(),
+        size if size < 1000.0 => format!("{percent:+.1}%"),
+        _ => format!("{percent:+.0}%"),
+    }
+}
+
+/// The interval of a change, without a blank at which a narrow table would break it: `+3.1..+7.4%`.
+pub fn change_interval(ends: Option<(f64, f64)>) -> String {
+    let bare = |end| change(end).trim_end_matches('%').to_owned();
+    ends.map_or_else(|| ABSENT.to_owned(), |(low, high)| format!("{}..{}", bare(low), change(high)))
 }
 
 /// A share in percent, one decimal.
@@ -64,6 +82,14 @@ pub fn label(metric: Metric) -> &'static str {
     match metric {
         Metric::WallNs => "wall ns/exec",
         _ => metric.unit(),
+    }
+}
+
+/// What n counts.
+pub fn observation(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Trial => "trials",
+        Unit::Boot => "boots",
     }
 }
 
@@ -111,6 +137,21 @@ mod tests {
         for (value, expected) in [(1.5234, "1.523"), (0.9, "0.900"), (15.234, "15.23"), (1523.4, "1523")] {
             assert_eq!(ratio(value), expected);
         }
+    }
+
+    #[test]
+    fn changes_have_a_sign_unless_they_are_none() {
+        for (ratio, expected) in
+            [(1.0524, "+5.2%"), (0.5, "-50.0%"), (1.0004, "0.0%"), (88.33, "+8733%"), (f64::NAN, "-")]
+        {
+            assert_eq!(change(ratio), expected);
+        }
+    }
+
+    #[test]
+    fn an_interval_of_a_change_is_one_word() {
+        assert_eq!(change_interval(Some((0.988, 1.092))), "-1.2..+9.2%");
+        assert_eq!(change_interval(None), "-");
     }
 
     #[test]

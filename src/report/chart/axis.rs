@@ -50,6 +50,58 @@ impl Axis {
         ticks.retain(|(place, _)| *place <= end);
         Self { range: 0.0..end, ticks }
     }
+
+    /// Values in a row of their own, none of them at the edge; zero has no special place.
+    pub fn around(values: &[f64]) -> Self {
+        let (low, high) = extremes(values);
+        let room = if high > low { (high - low) * 0.04 } else { low.abs().max(1.0) * 0.05 };
+        let axis = linear(low - room, high + room);
+        let range = low - room..high + room;
+        let ticks = axis.ticks.into_iter().filter(|(place, _)| range.contains(place)).collect();
+        Self { range, ticks }
+    }
+
+    /// Shares from none to all, in percent.
+    pub fn shares() -> Self {
+        let ticks = (0..=4).map(|quarter| (f64::from(quarter) * 0.25, format!("{} %", quarter * 25))).collect();
+        Self { range: 0.0..1.0, ticks }
+    }
+
+    /// Ratios at their logarithm, equality among them: as changes in percent where they are near it, else as multiples.
+    pub fn ratios(values: &[f64]) -> Self {
+        let (low, high) = extremes(values);
+        let (low, high) = if low > 0.0 { (low.clamp(1e-6, 1.0), high.clamp(1.0, 1e6)) } else { (1.0, 1.0) };
+        let room = ((high / low).ln() * 0.06).max(0.01);
+        let range = low.ln() - room..high.ln() + room;
+        let ticks = if high / low < 1.6 { change_ticks(&range) } else { multiple_ticks(&range) };
+        Self { range, ticks }
+    }
+}
+
+fn change_ticks(range: &Range<f64>) -> Vec<(f64, String)> {
+    let (low, high) = (100.0 * range.start.exp_m1(), 100.0 * range.end.exp_m1());
+    let step = step_for((high - low) / TICKS);
+    let decimals = (-step.log10().floor()).clamp(0.0, 3.0) as usize;
+    let percents = ((low / step).ceil() as i32..=(high / step).floor() as i32).map(|i| f64::from(i) * step);
+    percents
+        .map(|percent| {
+            let label = if percent == 0.0 { "equal".to_owned() } else { format!("{percent:+.decimals$} %") };
+            ((percent / 100.0).ln_1p(), label)
+        })
+        .collect()
+}
+
+fn multiple_ticks(range: &Range<f64>) -> Vec<(f64, String)> {
+    let wide = range.end - range.start > 5.0;
+    let steps: &[f64] = if wide { &[1.0] } else { &[1.0, 1.5, 2.0, 3.0, 5.0] };
+    let all = (-6..=6).flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
+    let inside = all.filter(|ratio| range.contains(&ratio.ln()));
+    inside
+        .map(|ratio| {
+            let label = if ratio == 1.0 { "equal".to_owned() } else { format!("{ratio}x") };
+            (ratio.ln(), label)
+        })
+        .collect()
 }
 
 impl Ranged for Axis {
@@ -182,6 +234,23 @@ mod tests {
         for (values, expected) in cases {
             assert_eq!(labels(&Scale::Linear.axis(values)), expected, "{values:?}");
         }
+    }
+
+    #[test]
+    fn ratios_near_equality_are_changes_and_far_ones_multiples() {
+        assert_eq!(labels(&Axis::ratios(&[1.02, 1.09])), ["equal", "+2 %", "+4 %", "+6 %", "+8 %", "+10 %"]);
+        assert_eq!(labels(&Axis::ratios(&[0.97, 1.004])), ["-3 %", "-2 %", "-1 %", "equal", "+1 %"]);
+        assert_eq!(labels(&Axis::ratios(&[1.0, 2.7])), ["equal", "1.5x", "2x"]);
+        assert_eq!(labels(&Axis::ratios(&[1.0, 900.0])), ["equal", "10x", "100x", "1000x"]);
+        assert!(labels(&Axis::ratios(&[])).contains(&"equal"));
+    }
+
+    #[test]
+    fn an_axis_around_values_keeps_them_off_its_ends() {
+        let axis = Axis::around(&[41.0, 46.0]);
+        assert!(axis.range.start < 41.0 && axis.range.end > 46.0 && axis.range.start > 40.0);
+        assert_eq!(labels(&axis), ["41", "42", "43", "44", "45", "46"]);
+        assert!(!Axis::around(&[5.0]).ticks.is_empty());
     }
 
     #[test]

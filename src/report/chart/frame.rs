@@ -8,12 +8,14 @@ use plotters::style::{Color, RGBColor, ShapeStyle};
 use super::axis::Axis;
 use super::canvas::{Area, GRID, INK, MUTED, Painted, WIDTH, plain, text};
 use crate::report::Summary;
+use crate::report::comparison::View;
 use crate::runfile::manifest::MachineKind;
 use crate::workload::PackMode;
 
-/// Both colours are from Okabe and Ito's palette, which holds under every common colour blindness and in grey print.
+/// All colours are from Okabe and Ito's palette, which holds under every common colour blindness and in grey print.
 const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xb2);
 const VERMILION: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
+const GREEN: RGBColor = RGBColor(0x00, 0x9e, 0x73);
 const STAMP: RGBColor = RGBColor(0xb0, 0x00, 0x20);
 /// Left edge of all text.
 const LEFT: i32 = 28;
@@ -27,12 +29,52 @@ pub const END_LABELS: i32 = 170;
 /// A plane of two axes with ticks of our own.
 pub type Plane<'a, DB> = ChartContext<'a, DB, Cartesian2d<Axis, Axis>>;
 
+/// How a line looks. Dash and mark tell lines apart where colour does not: in grey print, to the colour-blind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    pub color: RGBColor,
+    dash: Dash,
+    mark: Mark,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dash {
+    Whole,
+    /// Pixels of ink and pixels of ink and gap.
+    Dashed(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Disc,
+    Triangle,
+    Square,
+}
+
+impl From<PackMode> for Style {
+    fn from(pack: PackMode) -> Self {
+        match pack {
+            PackMode::On => Self { color: BLUE, dash: Dash::Whole, mark: Mark::Disc },
+            PackMode::Off => Self { color: VERMILION, dash: Dash::Dashed(11, 17), mark: Mark::Triangle },
+        }
+    }
+}
+
+impl Style {
+    /// Of the baseline (0) and of each candidate.
+    pub fn side(at: usize) -> Self {
+        match at % 4 {
+            0 => Self { color: INK, dash: Dash::Whole, mark: Mark::Disc },
+            1 => Self { color: VERMILION, dash: Dash::Dashed(11, 17), mark: Mark::Triangle },
+            2 => Self { color: BLUE, dash: Dash::Dashed(22, 28), mark: Mark::Square },
+            _ => Self { color: GREEN, dash: Dash::Dashed(4, 9), mark: Mark::Disc },
+        }
+    }
+}
+
 /// Colour of an arm; the same in every chart.
 pub fn color(pack: PackMode) -> RGBColor {
-    match pack {
-        PackMode::On => BLUE,
-        PackMode::Off => VERMILION,
-    }
+    Style::from(pack).color
 }
 
 /// `color` mixed with paper: `share` of ink.
@@ -47,8 +89,8 @@ pub struct Frame {
     pub title: String,
     /// Up to two lines under the title: what is drawn, n, and what the whiskers mean.
     pub notes: Vec<String>,
-    /// Arms in the legend.
-    pub arms: Vec<PackMode>,
+    /// Lines in the legend.
+    pub legend: Vec<(Style, String)>,
     /// Last line: host and tool.
     pub source: String,
     pub machine: MachineKind,
@@ -66,7 +108,22 @@ impl Frame {
         let guest = host.hypervisor.as_ref().filter(|_| !simulated).map(|name| format!("virtual machine ({name})"));
         let tool = format!("itlbench {}, seed {}", manifest.tool_version, manifest.seed);
         let parts: Vec<String> = place.into_iter().chain(guest).chain([tool]).collect();
-        Self { title, notes, arms, source: clipped(&parts.join(", "), 120), machine: manifest.machine }
+        let legend = arms.into_iter().map(|arm| (arm.into(), meaning(arm).to_owned())).collect();
+        Self { title, notes, legend, source: clipped(&parts.join(", "), 120), machine: manifest.machine }
+    }
+
+    /// The frame of a chart of a comparison, with a legend of its sides.
+    pub fn of_comparison(view: &View, title: String, notes: Vec<String>) -> Self {
+        let manifest = view.manifest();
+        let simulated = view.is_simulated();
+        let cpu = if simulated { Some("simulated machine".to_owned()) } else { manifest.host.cpu_model.clone() };
+        let guest = manifest.host.hypervisor.as_ref().filter(|_| !simulated);
+        let guest = guest.map(|name| format!("virtual machine ({name})"));
+        let tool = format!("itlbench {}", manifest.tool_version);
+        let source = cpu.into_iter().chain(guest).chain([tool]).collect::<Vec<_>>().join(", ");
+        let sides = view.sides().enumerate();
+        let legend = sides.map(|(at, side)| (Style::side(at), clipped(&side.name, 30))).collect();
+        Self { title, notes, legend, source: clipped(&source, 120), machine: manifest.machine }
     }
 
     /// Paints the words; the plane belongs between [`HEAD`] and [`FOOT`].
@@ -76,8 +133,8 @@ impl Frame {
             root.draw_text(&clipped(note, 125), &plain(18, &MUTED), (LEFT, y))?;
         }
         let mut x = LEFT;
-        for &arm in &self.arms {
-            x = legend(root, arm, (x, 116))?;
+        for (style, label) in &self.legend {
+            x = legend(root, *style, label, (x, 116))?;
         }
         let (_, height) = root.dim_in_pixel();
         root.draw_text(&self.source, &plain(16, &MUTED), (LEFT, height as i32 - 30))?;
@@ -93,46 +150,51 @@ pub fn clipped(words: &str, most: usize) -> String {
     words.chars().take(most.saturating_sub(3)).chain("...".chars()).collect()
 }
 
-fn legend<DB: DrawingBackend>(root: &Area<DB>, arm: PackMode, (x, y): (i32, i32)) -> Painted<i32, DB> {
-    stroke(root, &[(x, y), (x + 48, y)], arm, 3)?;
-    marker(root, (x + 24, y), arm, 7)?;
-    let label = match arm {
+/// What an arm is, in words.
+fn meaning(arm: PackMode) -> &'static str {
+    match arm {
         PackMode::On => "pack on: the kernel's packing",
         PackMode::Off => "pack off: every program on a page of its own",
-    };
+    }
+}
+
+fn legend<DB: DrawingBackend>(root: &Area<DB>, line: Style, label: &str, (x, y): (i32, i32)) -> Painted<i32, DB> {
+    stroke(root, &[(x, y), (x + 48, y)], line, 3)?;
+    marker(root, (x + 24, y), line, 7)?;
     let style = text(18, &INK, (HPos::Left, VPos::Center));
     root.draw_text(label, &style, (x + 58, y))?;
     let (width, _) = root.estimate_text_size(label, &style)?;
     Ok(x + 58 + width as i32 + 36)
 }
 
-/// A line through pixels in the arm's colour; that of `pack off` is dashed.
+/// A line through pixels in its colour and dash.
 pub fn stroke<DB: DrawingBackend>(
     root: &Area<DB>,
     points: &[(i32, i32)],
-    arm: PackMode,
+    line: impl Into<Style>,
     width: u32,
 ) -> Painted<(), DB> {
-    stroke_in(root, points, arm, color(arm).stroke_width(width))
+    let line = line.into();
+    stroke_in(root, points, line, line.color.stroke_width(width))
 }
 
 /// As [`stroke`], in a style of the caller's.
 pub fn stroke_in<DB: DrawingBackend>(
     root: &Area<DB>,
     points: &[(i32, i32)],
-    arm: PackMode,
+    line: impl Into<Style>,
     style: ShapeStyle,
 ) -> Painted<(), DB> {
-    match arm {
-        PackMode::On => root.draw(&PathElement::new(points.to_vec(), style)),
-        PackMode::Off => dashes(points).into_iter().try_for_each(|dash| root.draw(&PathElement::new(dash, style))),
+    match line.into().dash {
+        Dash::Whole => root.draw(&PathElement::new(points.to_vec(), style)),
+        Dash::Dashed(ink, period) => {
+            dashes(points, ink, period).into_iter().try_for_each(|dash| root.draw(&PathElement::new(dash, style)))
+        }
     }
 }
 
-/// Cuts a line into dashes of 11 pixels with gaps of 6, going round its corners.
-fn dashes(points: &[(i32, i32)]) -> Vec<Vec<(i32, i32)>> {
-    const DASH: usize = 11;
-    const PERIOD: usize = 17;
+/// Cuts a line into dashes of `ink` pixels, one every `period`, going round its corners.
+fn dashes(points: &[(i32, i32)], ink: usize, period: usize) -> Vec<Vec<(i32, i32)>> {
     let mut track = Vec::new();
     for pair in points.windows(2) {
         let (dx, dy) = (f64::from(pair[1].0 - pair[0].0), f64::from(pair[1].1 - pair[0].1));
@@ -143,20 +205,30 @@ fn dashes(points: &[(i32, i32)]) -> Vec<Vec<(i32, i32)>> {
         }));
     }
     let dash = |pixels: &[(i32, i32)]| {
-        let last = pixels.len().min(DASH + 1) - 1;
+        let last = pixels.len().min(ink + 1) - 1;
         vec![pixels[0], pixels[last]]
     };
-    track.chunks(PERIOD).filter(|pixels| pixels.len() > 1).map(dash).collect()
+    track.chunks(period).filter(|pixels| pixels.len() > 1).map(dash).collect()
 }
 
-/// The arm's marker: a disc for `pack on`, a triangle for `pack off`.
-pub fn marker<DB: DrawingBackend>(root: &Area<DB>, at: (i32, i32), arm: PackMode, size: i32) -> Painted<(), DB> {
-    match arm {
-        PackMode::On => root.draw(&Circle::new(at, size, color(arm).filled())),
-        PackMode::Off => {
-            let (x, y) = at;
+/// A line's mark.
+pub fn marker<DB: DrawingBackend>(
+    root: &Area<DB>,
+    at: (i32, i32),
+    line: impl Into<Style>,
+    size: i32,
+) -> Painted<(), DB> {
+    let line = line.into();
+    let (x, y) = at;
+    match line.mark {
+        Mark::Disc => root.draw(&Circle::new(at, size, line.color.filled())),
+        Mark::Triangle => {
             let corners = [(x, y - size - 2), (x - size - 1, y + size - 1), (x + size + 1, y + size - 1)];
-            root.draw(&Polygon::new(corners, color(arm).filled()))
+            root.draw(&Polygon::new(corners, line.color.filled()))
+        }
+        Mark::Square => {
+            let side = size - 1;
+            root.draw(&Rectangle::new([(x - side, y - side), (x + side, y + side)], line.color.filled()))
         }
     }
 }
@@ -240,14 +312,14 @@ mod tests {
 
     #[test]
     fn dashes_cover_about_two_thirds_of_a_line() {
-        let inked: i32 = dashes(&[(0, 0), (1700, 0)]).iter().map(|dash| dash[1].0 - dash[0].0).sum();
+        let inked: i32 = dashes(&[(0, 0), (1700, 0)], 11, 17).iter().map(|dash| dash[1].0 - dash[0].0).sum();
         assert!((1000..=1150).contains(&inked), "{inked}");
     }
 
     #[test]
     fn dashes_go_on_across_short_steps() {
         let steps: Vec<(i32, i32)> = (0..1700).map(|x| (x, 0)).collect();
-        let inked: i32 = dashes(&steps).iter().map(|dash| dash[1].0 - dash[0].0).sum();
+        let inked: i32 = dashes(&steps, 11, 17).iter().map(|dash| dash[1].0 - dash[0].0).sum();
         assert!((1000..=1150).contains(&inked), "{inked}");
     }
 

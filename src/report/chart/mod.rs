@@ -3,23 +3,30 @@
 
 mod axis;
 mod canvas;
+mod ecdf;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod forest;
 mod frame;
 mod layout_map;
 mod pack_map;
 mod percentile;
+mod reach;
 mod scaling;
 
 use canvas::Picture;
+use ecdf::Ecdf;
+use forest::Forest;
 use layout_map::LayoutMap;
 pub use pack_map::pack_maps;
 use percentile::{Curve, Percentile};
 use scaling::Scaling;
 
 use super::Summary;
+use super::comparison::View;
 use super::summary::CaseSummary;
 use crate::samples::{Metric, series};
+use crate::workload::PackMode;
 
 /// One chart, in both forms.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,8 +57,8 @@ pub enum ChartError {
     Png(#[from] png::EncodingError),
 }
 
-/// Draws every chart of a run: per workload the cost by number of programs, the iTLB misses by number of programs if they
-/// were counted, the percentiles of the cost, and the map of the placement.
+/// Draws every chart of a run: all effects, and per workload the cost by number of programs, the iTLB misses by number of
+/// programs if they were counted, the distribution and the percentiles of the cost, and the map of the placement.
 pub fn draw(summary: &Summary) -> Result<Vec<Drawing>, ChartError> {
     let mut workloads: Vec<&str> = Vec::new();
     for case in &summary.cases {
@@ -60,6 +67,9 @@ pub fn draw(summary: &Summary) -> Result<Vec<Drawing>, ChartError> {
         }
     }
     let mut drawings: Vec<Drawing> = Vec::new();
+    if let Some(chart) = Forest::of_run(summary) {
+        drawings.push(drawing("effects".to_owned(), chart.title(), chart.caption(), &chart)?);
+    }
     for workload in workloads {
         for mut drawing in of_workload(summary, workload)? {
             drawing.stem = unused(drawing.stem, &drawings);
@@ -67,6 +77,39 @@ pub fn draw(summary: &Summary) -> Result<Vec<Drawing>, ChartError> {
         }
     }
     Ok(drawings)
+}
+
+/// Draws every chart of a comparison: all effects, and per workload and arm the cost by number of programs, and the distribution
+/// of the trials at the largest number of programs.
+pub fn draw_comparison(view: &View) -> Result<Vec<Drawing>, ChartError> {
+    let mut drawings: Vec<Drawing> = Vec::new();
+    if let Some(chart) = Forest::of_kernels(view) {
+        drawings.push(drawing("effects".to_owned(), chart.title(), chart.caption(), &chart)?);
+    }
+    let metric = view.comparison.primary();
+    for workload in view.workloads() {
+        for pack in [PackMode::On, PackMode::Off] {
+            for mut drawing in of_arm(view, workload, pack, metric)? {
+                drawing.stem = unused(drawing.stem, &drawings);
+                drawings.push(drawing);
+            }
+        }
+    }
+    Ok(drawings)
+}
+
+fn of_arm(view: &View, workload: &str, pack: PackMode, metric: Metric) -> Result<Vec<Drawing>, ChartError> {
+    let mut out = Vec::new();
+    let name = format!("{}-{}-pack-{pack}", word(metric), slug(workload));
+    if let Some(chart) = Scaling::of_kernels(view, workload, pack, metric) {
+        out.push(drawing(format!("scaling-{name}"), chart.title(), chart.caption(), &chart)?);
+    }
+    let cases = view.comparison.candidates.iter().flat_map(|candidate| &candidate.cases).map(|case| &case.case);
+    let largest = cases.filter(|case| case.workload == workload && case.pack == pack).max_by_key(|case| case.programs);
+    if let Some(chart) = largest.and_then(|case| Ecdf::of_kernels(view, case, metric)) {
+        out.push(drawing(format!("ecdf-{name}"), chart.title(), chart.caption(), &chart)?);
+    }
+    Ok(out)
 }
 
 fn of_workload(summary: &Summary, workload: &str) -> Result<Vec<Drawing>, ChartError> {
@@ -78,7 +121,11 @@ fn of_workload(summary: &Summary, workload: &str) -> Result<Vec<Drawing>, ChartE
             out.push(drawing(stem, chart.title(), chart.caption(), &chart)?);
         }
     }
-    if let Some(chart) = Percentile::of(summary, workload, cost, curves(summary, workload, cost)) {
+    let curves = curves(summary, workload, cost);
+    if let Some(chart) = Ecdf::of_windows(summary, workload, cost, &curves) {
+        out.push(drawing(format!("ecdf-{}-{}", word(cost), slug(workload)), chart.title(), chart.caption(), &chart)?);
+    }
+    if let Some(chart) = Percentile::of(summary, workload, cost, curves) {
         let stem = format!("percentile-{}-{}", word(cost), slug(workload));
         out.push(drawing(stem, chart.title(), chart.caption(), &chart)?);
     }
@@ -144,7 +191,15 @@ mod tests {
         let run = fixture::run(8);
         let first = draw(&Summary::of(&run)).expect("charts");
         let stems: Vec<&str> = first.iter().map(|drawing| drawing.stem.as_str()).collect();
-        assert_eq!(stems, ["scaling-cycles-chain", "scaling-itlb-chain", "percentile-cycles-chain", "layout-chain"]);
+        let expected = [
+            "effects",
+            "scaling-cycles-chain",
+            "scaling-itlb-chain",
+            "ecdf-cycles-chain",
+            "percentile-cycles-chain",
+            "layout-chain",
+        ];
+        assert_eq!(stems, expected);
         assert!(first == draw(&Summary::of(&run)).expect("charts again"));
         let other = fixture::run(9);
         assert!(first != draw(&Summary::of(&other)).expect("charts of other data"));
@@ -172,9 +227,9 @@ mod tests {
             let drawings = draw(&Summary::of(run)).expect("charts");
             drawings.iter().map(|drawing| drawing.svg.contains("SIMULATED")).collect::<Vec<_>>()
         };
-        assert_eq!(stamped(&run), [true; 4]);
+        assert_eq!(stamped(&run), [true; 6]);
         run.manifest.machine = MachineKind::Kernel;
-        assert_eq!(stamped(&run), [false; 4]);
+        assert_eq!(stamped(&run), [false; 6]);
     }
 
     #[test]
@@ -184,7 +239,7 @@ mod tests {
         summary.metrics = vec![Metric::WallNs];
         summary.cases.iter_mut().for_each(|case| case.metrics.retain(|&metric, _| metric == Metric::WallNs));
         let stems: Vec<String> = draw(&summary).expect("charts").into_iter().map(|drawing| drawing.stem).collect();
-        assert_eq!(stems, ["scaling-ns-chain", "percentile-ns-chain", "layout-chain"]);
+        assert_eq!(stems, ["effects", "scaling-ns-chain", "ecdf-ns-chain", "percentile-ns-chain", "layout-chain"]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl<'a> PackMap<'a> {
         let frame = Frame {
             title,
             notes: vec![totals.to_owned(), note.to_owned()],
-            arms: Vec::new(),
+            legend: Vec::new(),
             source: frame::clipped(source, 120),
             machine: MachineKind::Kernel,
         };

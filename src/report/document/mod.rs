@@ -1,10 +1,12 @@
 //! In: a run boiled down, or a comparison. Out: one document of headed sections, which HTML and Markdown both write out.
 //! Apart so that the two cannot tell different things.
 
+mod comparison;
 mod facts;
 mod figures;
 mod run;
 
+pub use comparison::of_comparison;
 pub use run::of_run;
 
 use super::chart::Drawing;

@@ -17,17 +17,19 @@ pub(super) fn block(summary: &Summary<'_>) -> Option<Block> {
     let case = plotted(summary)?;
     let on = medians(summary, case, PackMode::On, metric);
     let off = medians(summary, case, PackMode::Off, metric);
-    let (low, high) = on
-        .iter()
-        .chain(off)
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
-    let what = format!("  {} at {} programs, {}", case.workload, case.programs, headed(summary, metric));
-    let mut lines = vec![ascii(&what).chars().take(COLUMNS).collect()];
-    lines.extend(row("pack on", on, 'x', (low, high)));
-    lines.extend(row("pack off", off, 'o', (low, high)));
+    let what = format!("{} at {} programs, {}", case.workload, case.programs, headed(summary, metric));
+    Some(plot("Trial medians", &what, "trial", &[("pack on", on, 'x'), ("pack off", off, 'o')]))
+}
+
+/// Values of several sides, a line each, on one scale; one mark a `unit`.
+pub(super) fn plot(title: &'static str, what: &str, unit: &str, sides: &[(&str, &[f64], char)]) -> Block {
+    let all = || sides.iter().flat_map(|(_, values, _)| values.iter().copied());
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let mut lines = vec![ascii(&format!("  {what}")).chars().take(COLUMNS).collect()];
+    lines.extend(sides.iter().filter_map(|(label, values, mark)| row(label, values, *mark, (low, high))));
     lines.push(ends(low, high));
-    lines.push("  one mark a trial; a capital stands for several".to_owned());
-    Some(Block { title: "Trial medians", lines })
+    lines.push(format!("  one mark a {unit}; a capital stands for several"));
+    Block { title, lines }
 }
 
 /// A case at the point that the first claim is about, or at the largest number of programs that has figures.

@@ -5,33 +5,37 @@ use super::super::summary::Summary;
 use super::super::wording::{ascii, wrap};
 use super::{Block, COLUMNS, items};
 use crate::host::Facts;
+use crate::runfile::Manifest;
 use crate::runfile::manifest::MachineKind;
 use crate::workload::{Spec, Stride, TriggerKind};
 
 /// Mitigations that change what an indirect branch, a kernel entry or a huge code page costs.
 const MITIGATIONS: [&str; 4] = ["itlb_multihit", "meltdown", "retbleed", "spectre_v2"];
 
-/// The host, one fact a line; what is not known has no line.
-pub(super) fn host(summary: &Summary<'_>) -> Vec<String> {
-    let manifest = &summary.run.manifest;
-    let facts = &manifest.host;
+/// The host and the build of the tool, one fact a line; what is not known has no line.
+pub(super) fn host(manifest: &Manifest) -> Vec<String> {
     let itlbench = format!("{}, seed {}, windows on CPU {}", manifest.tool_version, manifest.seed, manifest.cpu);
+    let own = [("itlbench", itlbench), ("started", manifest.started.clone())];
+    machine_rows(manifest).into_iter().chain(own.iter().flat_map(|(key, value)| row(key, value))).collect()
+}
+
+/// The machine and its kernel.
+pub(super) fn machine_rows(manifest: &Manifest) -> Vec<String> {
+    let facts = &manifest.host;
     let rows = [
         ("machine", machine(manifest.machine, facts)),
         ("CPU", cpu(facts)),
         ("kernel", join(" ", [facts.kernel_release.clone(), facts.kernel_version.clone()])),
         ("mitigations", mitigations(facts)),
-        ("governor", facts.governor.clone()),
+        ("governor", Some(facts.governor.clone().unwrap_or_else(|| "not known: no cpufreq here".to_owned()))),
         ("SMT", facts.smt.clone()),
         ("THP", facts.thp.clone()),
         ("BPF JIT", jit_sysctls(facts)),
-        ("itlbench", Some(itlbench)),
-        ("started", Some(manifest.started.clone())),
     ];
     rows.into_iter().filter_map(|(key, value)| Some(row(key, &value?))).flatten().collect()
 }
 
-fn row(key: &str, value: &str) -> Vec<String> {
+pub(super) fn row(key: &str, value: &str) -> Vec<String> {
     wrap(&ascii(value), COLUMNS, &format!("  {key:<12} "), &" ".repeat(15))
 }
 
@@ -82,9 +86,9 @@ fn jit_sysctls(facts: &Facts) -> Option<String> {
 }
 
 /// One block for each workload of the run.
-pub(super) fn workloads(summary: &Summary<'_>) -> Vec<Block> {
+pub(super) fn workloads(manifest: &Manifest) -> Vec<Block> {
     let block = |spec: &Spec| Block { title: "Workload", lines: workload(spec) };
-    summary.run.manifest.workloads.iter().map(block).collect()
+    manifest.workloads.iter().map(block).collect()
 }
 
 fn workload(spec: &Spec) -> Vec<String> {
@@ -127,8 +131,7 @@ pub(super) fn verified(summary: &Summary<'_>) -> Vec<String> {
 }
 
 /// The command, with its seed.
-pub(super) fn reproduce(summary: &Summary<'_>) -> Vec<String> {
-    let manifest = &summary.run.manifest;
+pub(super) fn reproduce(manifest: &Manifest) -> Vec<String> {
     if manifest.argv.is_empty() {
         return items([format!("itlbench run --seed {}; the other arguments are not known", manifest.seed)]);
     }
