@@ -72,7 +72,10 @@ fn assert_placed(trial: &Trial) {
     assert_mapped(trial);
     match case.pack {
         PackMode::Off => assert!(print.own_pages_percent() >= 99.0, "{case}: {print:?}"),
-        PackMode::On => assert!(print.pages_4k <= (print.ideal_pages_4k * 11 / 10).max(print.ideal_pages_4k + 1)),
+        PackMode::OffTwoMeg => assert_eq!(print.own_region_programs, case.programs, "{case}: {print:?}"),
+        PackMode::On | PackMode::Placebo => {
+            assert!(print.pages_4k <= (print.ideal_pages_4k * 11 / 10).max(print.ideal_pages_4k + 1))
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::report::{Summary, table};
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::runner::Instruments;
-use crate::workload::{Body, OffsetRule, PackMode, Plan, Spec, Stride};
+use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Plan, Spec, Stride};
 
 /// Arguments of `itlbench run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub struct Args {
     /// Built-in workloads or paths of .toml files; see `itlbench list`
     #[arg(value_name = "WORKLOAD", default_value = "chain")]
     pub workloads: Vec<String>,
-    /// Where programs lie: dense in the kernel's packs, or each on a page of its own
+    /// Where programs lie: dense in the kernel's packs, each on a page or in a 2 MiB region of its own, or dense in another order
     #[arg(long, value_enum, value_delimiter = ',')]
     pub pack: Option<Vec<PackMode>>,
     /// Numbers of programs
@@ -43,6 +43,9 @@ pub struct Args {
     /// Offset of programs inside their pages in pack off
     #[arg(long, value_enum)]
     pub offset: Option<OffsetRule>,
+    /// Whether the fillers of pack off stay loaded while programs run, in every arm alike
+    #[arg(long, value_enum)]
+    pub fillers: Option<FillerRule>,
     /// Fresh loads of each case
     #[arg(long, value_name = "N")]
     pub trials: Option<u32>,
@@ -172,6 +175,7 @@ impl Args {
         spec.body = self.body.unwrap_or(spec.body);
         spec.stride = self.stride.unwrap_or(spec.stride);
         spec.offset = self.offset.unwrap_or(spec.offset);
+        spec.fillers = self.fillers.unwrap_or(spec.fillers);
         spec.trials = self.trials.unwrap_or(spec.trials);
         spec.samples = self.samples.unwrap_or(spec.samples);
         spec.check(name)?;

@@ -23,6 +23,9 @@ pub struct Footprint {
     pub ideal_pages_4k: u32,
     /// Programs none of whose pages holds another program of the set.
     pub own_page_programs: u32,
+    /// Programs whose 2 MiB region holds no other program of the set.
+    #[serde(default)]
+    pub own_region_programs: u32,
     /// Distinct cache-line offsets inside the page at which programs begin, of 64.
     pub line_offsets: u32,
 }
@@ -36,39 +39,33 @@ pub struct Missed {
 
 /// Pack on may use so many percent of the ideal number of pages, or one page more.
 const DENSE_PERCENT: u32 = 110;
-/// Pack off must give so many percent of the programs pages of their own.
-const OWN_PAGES_PERCENT: f64 = 99.0;
+/// Pack off must give so many percent of the programs pages, or regions, of their own.
+const OWN_PERCENT: f64 = 99.0;
 
 impl Footprint {
     /// Whether this placement is what its arm is for; `None` if it is.
     pub fn missed(&self, pack: PackMode) -> Option<Missed> {
         match pack {
-            PackMode::On => {
+            PackMode::On | PackMode::Placebo => {
                 let most = (self.ideal_pages_4k * DENSE_PERCENT / 100).max(self.ideal_pages_4k + 1);
                 (self.pages_4k > most).then(|| Missed {
                     goal: format!("at most {most} pages"),
                     reached: format!("{} pages", self.pages_4k),
                 })
             }
-            PackMode::Off => (self.own_pages_percent() < OWN_PAGES_PERCENT).then(|| Missed {
-                goal: format!("{OWN_PAGES_PERCENT} % of the programs on own pages"),
-                reached: format!("{:.1} %", self.own_pages_percent()),
-            }),
+            PackMode::Off => missed_own("pages", self.own_page_programs, self.programs),
+            PackMode::OffTwoMeg => missed_own("2 MiB regions", self.own_region_programs, self.programs),
         }
     }
 
     /// Footprint of `images`.
     pub fn of(images: &[Image]) -> Self {
-        let mut users: BTreeMap<u64, u32> = BTreeMap::new();
-        for page in images.iter().flat_map(Image::pages) {
-            *users.entry(page).or_default() += 1;
-        }
-        let mut regions: Vec<u64> = images.iter().flat_map(Image::regions).collect();
-        regions.sort_unstable();
-        regions.dedup();
+        let users = count(images.iter().flat_map(Image::pages));
+        let regions = count(images.iter().flat_map(Image::regions));
         let lines = images.iter().fold(0u64, |seen, image| seen | 1 << image.addr.line_in_page());
         let chunks: u64 = images.iter().map(|image| u64::from(pack::chunks(image.len))).sum();
         let alone = |image: &&Image| image.pages().all(|page| users.get(&page) == Some(&1));
+        let region_alone = |image: &&Image| image.regions().all(|region| regions.get(&region) == Some(&1));
         Self {
             programs: images.len() as u32,
             jited_bytes: images.iter().map(|image| u64::from(image.len)).sum(),
@@ -76,6 +73,7 @@ impl Footprint {
             regions_2m: regions.len() as u32,
             ideal_pages_4k: (chunks * pack::CHUNK_BYTES).div_ceil(PAGE_BYTES) as u32,
             own_page_programs: images.iter().filter(alone).count() as u32,
+            own_region_programs: images.iter().filter(region_alone).count() as u32,
             line_offsets: lines.count_ones(),
         }
     }
@@ -89,6 +87,27 @@ impl Footprint {
     pub fn own_pages_percent(&self) -> f64 {
         100.0 * f64::from(self.own_page_programs) / f64::from(self.programs.max(1))
     }
+}
+
+/// How many programs touch each page, or region.
+fn count(units: impl Iterator<Item = u64>) -> BTreeMap<u64, u32> {
+    let mut users = BTreeMap::new();
+    for unit in units {
+        *users.entry(unit).or_default() += 1;
+    }
+    users
+}
+
+fn missed_own(unit: &str, own: u32, programs: u32) -> Option<Missed> {
+    let percent = 100.0 * f64::from(own) / f64::from(programs.max(1));
+    (percent < OWN_PERCENT).then(|| Missed {
+        goal: format!("{OWN_PERCENT} % of the programs on own {unit}"),
+        reached: format!("{percent:.1} %, {} programs too few", own_goal(programs).saturating_sub(own)),
+    })
+}
+
+fn own_goal(programs: u32) -> u32 {
+    (f64::from(programs) * OWN_PERCENT / 100.0).ceil() as u32
 }
 
 #[cfg(test)]
@@ -137,9 +156,20 @@ mod tests {
         let footprint = Footprint::of(&shared);
         let on = footprint.missed(PackMode::On).expect("32 pages instead of 3");
         assert_eq!((on.goal.as_str(), on.reached.as_str()), ("at most 4 pages", "32 pages"));
-        assert_eq!(footprint.missed(PackMode::Off).expect("two to a page").reached, "0.0 %");
+        assert_eq!(footprint.missed(PackMode::Off).expect("two to a page").reached, "0.0 %, 64 programs too few");
         let spread: Vec<Image> = (0..64).map(|i| image(0x10_0000 + i * 8256, 121)).collect();
         assert_eq!(Footprint::of(&spread).missed(PackMode::Off), None);
+        let regions = Footprint::of(&spread).missed(PackMode::OffTwoMeg).expect("one region");
+        assert_eq!(regions.goal, "99 % of the programs on own 2 MiB regions");
+        assert_eq!(footprint.missed(PackMode::Placebo), Some(on));
+    }
+
+    #[test]
+    fn programs_in_regions_of_their_own_are_counted() {
+        let at = |region: u64| image(0xffff_ffff_c000_0040 + region * (2 << 20), 121);
+        let footprint = Footprint::of(&[at(0), at(1), at(1), at(7)]);
+        assert_eq!((footprint.regions_2m, footprint.own_region_programs), (3, 2));
+        assert_eq!(Footprint::of(&[at(0), at(1), at(7)]).missed(PackMode::OffTwoMeg), None);
     }
 
     #[test]

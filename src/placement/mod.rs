@@ -2,6 +2,7 @@
 //! next to get a placement, and by which pages it is mapped. Apart because it is pure: the kernel adapter only executes what
 //! is decided here.
 
+pub mod allocator;
 pub mod footprint;
 pub mod image;
 pub mod mapping;

@@ -1,15 +1,15 @@
 //! Chunk arithmetic of `bpf_prog_pack_alloc` and `bpf_jit_binary_pack_alloc` (kernel/bpf/core.c).
 
-use super::image::Addr;
+use super::image::{Addr, Image};
 
 /// Grain of a pack: `BPF_PROG_CHUNK_SIZE`.
 pub const CHUNK_BYTES: u64 = 64;
 /// Chunks in a 4 KiB page.
 pub const CHUNKS_PER_PAGE: u32 = 64;
 /// `struct bpf_binary_header`: u32 size, padded to 8 bytes.
-const HEADER_BYTES: u64 = 8;
+pub const HEADER_BYTES: u64 = 8;
 /// Room that `bpf_jit_binary_pack_alloc` adds for the random start hole.
-const HOLE_BYTES: u64 = 16;
+pub const HOLE_BYTES: u64 = 16;
 
 /// Chunks the kernel reserves for a program of `jited_bytes` with no exception table:
 /// `round_up(proglen + sizeof(header) + 16, BPF_PROG_CHUNK_SIZE)`, proglen rounded up to 4.
@@ -26,6 +26,16 @@ pub fn jited_bytes_for(chunks: u32) -> u32 {
 /// First address of the chunk that holds `addr`. For a program this is where its header lies.
 pub fn chunk_base(addr: Addr) -> Addr {
     Addr(addr.0 / CHUNK_BYTES * CHUNK_BYTES)
+}
+
+/// First address of the chunks that `image` takes.
+pub fn base(image: &Image) -> u64 {
+    chunk_base(image.addr).0
+}
+
+/// First address behind the chunks that `image` takes.
+pub fn end(image: &Image) -> u64 {
+    base(image) + u64::from(chunks(image.len)) * CHUNK_BYTES
 }
 
 #[cfg(test)]

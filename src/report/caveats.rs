@@ -79,8 +79,9 @@ fn missed(case: &Case, trials: &[&Trial]) -> Option<Caveat> {
         })
         .collect();
     let badness = |trial: &Trial| match case.pack {
-        PackMode::On => trial.footprint.pages_4k,
+        PackMode::On | PackMode::Placebo => trial.footprint.pages_4k,
         PackMode::Off => u32::MAX - trial.footprint.own_page_programs,
+        PackMode::OffTwoMeg => u32::MAX - trial.footprint.own_region_programs,
     };
     let (_, goal, reached) = missing.iter().max_by_key(|(trial, ..)| badness(trial))?;
     let where_it_was = format!("{case}: {} of {} trials, at worst {reached}", missing.len(), trials.len());

@@ -191,8 +191,9 @@ fn mapping(images: &[Image]) -> Observed {
 /// Two chunks a program, or a page and a guard page with the offset walking through the page.
 fn images(case: &Case) -> Vec<Image> {
     let addr = |i: u64| match case.pack {
-        PackMode::On => i * 128,
+        PackMode::On | PackMode::Placebo => i * 128,
         PackMode::Off => i * 8192 + i % 63 * 64,
+        PackMode::OffTwoMeg => i * (2 << 20) + i % 32 * 4160,
     };
     (0..u64::from(case.programs)).map(|i| Image { addr: Addr(0xffff_ffff_c000_0008 + addr(i)), len: 100 }).collect()
 }
@@ -200,11 +201,11 @@ fn images(case: &Case) -> Vec<Image> {
 /// Nanoseconds and iTLB misses per execution.
 fn cost(case: &Case) -> (f64, f64) {
     match (case.pack, case.programs) {
-        (PackMode::On, 2048) => (41.0, 0.011),
-        (PackMode::On, _) => (40.0, 0.0),
+        (PackMode::On | PackMode::Placebo, 2048) => (41.0, 0.011),
+        (PackMode::On | PackMode::Placebo, _) => (40.0, 0.0),
         (PackMode::Off, 2048) => (62.4, 0.97),
         (PackMode::Off, 512) => (46.2, 0.41),
-        (PackMode::Off, _) => (40.05, 0.002),
+        (PackMode::Off | PackMode::OffTwoMeg, _) => (40.05, 0.002),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::trial::{Check, LoadCost, Sample, Trial};
-use crate::workload::{Body, OffsetRule, PackMode, Spec, Stride, TriggerKind};
+use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{Design, MachineKind, Manifest};
 use super::{ReadError, Run, WriteError, Writer};
@@ -25,13 +25,14 @@ prop_compose! {
         trigger in prop::sample::select(vec![TriggerKind::Chain, TriggerKind::Walk]),
         programs in prop::collection::btree_set(1u32..5000, 1..4),
         body in prop::sample::select(Body::ALL.to_vec()),
-        pack in prop::sample::subsequence(vec![PackMode::On, PackMode::Off], 1..=2),
+        pack in prop::sample::subsequence(vec![PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo], 1..=4),
         stride in prop::sample::select(vec![Stride::Page, Stride::PageAndGuard]),
-        offset in prop::sample::select(vec![OffsetRule::Walk, OffsetRule::Fixed]),
+        offset in prop::sample::select(vec![OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed]),
+        fillers in prop::sample::select(vec![FillerRule::Keep, FillerRule::Release]),
         (trials, samples) in (1u32.., 1u32..),
     ) -> Spec {
         let (name, programs) = (name.clone(), programs.into_iter().collect());
-        Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, trials, samples }
+        Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, fillers, trials, samples }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::sampling::{Misses, Sampling};
 use crate::trial::{Check, LoadCost, Sample, Trial};
-use crate::workload::{Body, Case, OffsetRule, PackMode, Spec, Stride, TriggerKind};
+use crate::workload::{Body, Case, FillerRule, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{Design, MachineKind, Manifest};
 use super::noise::MeterRows;
@@ -91,6 +91,8 @@ struct SpecFields {
     pack: Vec<PackMode>,
     stride: Stride,
     offset: OffsetRule,
+    #[serde(default, skip_serializing_if = "FillerRule::is_default")]
+    fillers: FillerRule,
     trials: u32,
     samples: u32,
 }

@@ -12,6 +12,44 @@ pub enum PackMode {
     On,
     /// Every program on a page of its own.
     Off,
+    /// Every program in a 2 MiB region of its own, for kernels that map packs by 2 MiB pages.
+    #[serde(rename = "off-2m")]
+    #[value(name = "off-2m")]
+    OffTwoMeg,
+    /// As on, in another order: must show no effect.
+    Placebo,
+}
+
+impl PackMode {
+    /// How much an arm loads beside its programs: the arms of a workload all load as many fillers as the one with most.
+    pub fn with_most_fillers(arms: &[Self]) -> Self {
+        if arms.contains(&Self::OffTwoMeg) { Self::OffTwoMeg } else { Self::Off }
+    }
+
+    /// Whether its programs lie one behind the other.
+    pub fn is_dense(self) -> bool {
+        matches!(self, Self::On | Self::Placebo)
+    }
+}
+
+/// What becomes of the fillers once every program is in its place.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum FillerRule {
+    /// They stay loaded until the programs go.
+    #[default]
+    Keep,
+    /// They are unloaded before anything is measured.
+    Release,
+}
+
+impl FillerRule {
+    /// For fields that older run files lack.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What runs the programs.
@@ -53,6 +91,8 @@ impl Stride {
 pub enum OffsetRule {
     /// One cache line further on every page: all cache sets are used evenly.
     Walk,
+    /// A random one in every page, drawn from the seed, as `bpf_jit_binary_alloc` did before 5.18.
+    Random,
     /// The same offset on every page: shows L1I and BTB aliasing for what it is.
     Fixed,
 }
@@ -107,6 +147,19 @@ pub struct Case {
     pub pack: PackMode,
     pub stride: Stride,
     pub offset: OffsetRule,
+    #[serde(default, skip_serializing_if = "FillerRule::is_default")]
+    pub fillers: FillerRule,
+    /// The arm whose number of fillers this one loads too: `off`, or `off-2m` where the workload has that arm.
+    #[serde(default = "off", skip_serializing_if = "is_off")]
+    pub fillers_of: PackMode,
+}
+
+fn off() -> PackMode {
+    PackMode::Off
+}
+
+fn is_off(arm: &PackMode) -> bool {
+    *arm == PackMode::Off
 }
 
 macro_rules! display_as_value {
@@ -123,7 +176,7 @@ macro_rules! display_as_value {
     )*};
 }
 
-display_as_value!(PackMode, TriggerKind, Stride, OffsetRule, Body);
+display_as_value!(PackMode, TriggerKind, Stride, OffsetRule, FillerRule, Body);
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

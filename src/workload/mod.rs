@@ -6,6 +6,6 @@ pub mod case;
 pub mod plan;
 pub mod spec;
 
-pub use case::{Body, Case, OffsetRule, PackMode, Stride, TriggerKind};
+pub use case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
 pub use plan::{Plan, Slot};
 pub use spec::{Spec, SpecError};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::builtin;
-use super::case::{Body, Case, OffsetRule, PackMode, Stride, TriggerKind};
+use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
 
 /// A workload as its file states it, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Spec {
     /// Offset rule of `pack off`.
     #[serde(default = "default_offset")]
     pub offset: OffsetRule,
+    /// Whether fillers stay loaded while the programs run; alike in every arm.
+    #[serde(default)]
+    pub fillers: FillerRule,
     /// Fresh loads of each case.
     #[serde(default = "default_trials")]
     pub trials: u32,
@@ -62,6 +65,9 @@ fn default_samples() -> u32 {
 
 /// Most programs a case may ask for: the JITed text of more does not fit the 1 GiB module area in any arm.
 pub const MOST_PROGRAMS: u32 = 1 << 20;
+
+/// Most programs with a 2 MiB region each: together with what else the module area holds.
+pub const MOST_REGIONS: u32 = 200;
 
 /// Why a workload cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +134,12 @@ impl Spec {
         if self.pack.is_empty() || has_duplicates(&self.pack) {
             return bad("pack", "must name each arm once, for instance [\"on\", \"off\"]");
         }
+        if self.pack.contains(&PackMode::OffTwoMeg) && self.programs.iter().any(|&n| n > MOST_REGIONS) {
+            return bad(
+                "programs",
+                "must be at most 200 with the arm `off-2m`: each takes 2 MiB of the kernel's 1 GiB for modules and JITed code",
+            );
+        }
         if self.trials == 0 {
             return bad("trials", "must be at least 1");
         }
@@ -147,6 +159,8 @@ impl Spec {
             pack,
             stride: self.stride,
             offset: self.offset,
+            fillers: self.fillers,
+            fillers_of: PackMode::with_most_fillers(&self.pack),
         }
     }
 }
@@ -184,6 +198,10 @@ mod tests {
             (
                 "name=\"x\"\nquestion=\"q\"\nexpectation=\"e\"\ntrigger=\"chain\"\nprograms=[8, 8]\n",
                 "workload `f.toml`: `programs` names a number twice",
+            ),
+            (
+                "name=\"x\"\nquestion=\"q\"\nexpectation=\"e\"\ntrigger=\"chain\"\nprograms=[201]\npack=[\"off-2m\"]\n",
+                "workload `f.toml`: `programs` must be at most 200 with the arm `off-2m`",
             ),
         ];
         for (text, expected) in cases {

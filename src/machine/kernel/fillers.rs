@@ -14,13 +14,15 @@ use socket2::{Domain, SockFilter, Socket, Type};
 use super::programs::{prog_array, set_program};
 use super::sys;
 use crate::machine::{MachineError, Result};
-use crate::placement::Image;
-use crate::placement::pack;
+use crate::placement::planner::FillerKind;
+use crate::placement::{Image, pack};
 
 /// `A /= K`, with a K that is no power of two: among the most bytes of JITed code per classic instruction.
 const CBPF_DIV: SockFilter = SockFilter::new(0x34, 0, 0, 0x3039);
 /// `return 0`.
 const CBPF_RET: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+/// Chunks of the longest eBPF filler.
+const LONGEST_EBPF: u32 = 512;
 /// Most instructions in a classic filter (`BPF_MAXINSNS`).
 const CBPF_MOST: u32 = 4096;
 
@@ -31,6 +33,9 @@ const EXIT: u8 = 0x95;
 
 /// Slots of the prog array that holds eBPF fillers and plugs.
 const HOLD_SLOTS: u32 = 1 << 16;
+
+/// Observations, of 20, that a line must explain: at least four of each kind.
+const LEAST_EXPLAINED: usize = 14;
 
 /// Length of a filler as a line: `fixed + steps * step`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +59,7 @@ pub struct Fillers {
     cbpf: Option<Length>,
 }
 
-/// What one load of a case holds besides the measured programs.
+/// What one load of a case holds besides the measured programs: fillers and plugs.
 #[derive(Debug)]
 pub struct Held {
     sockets: Vec<Socket>,
@@ -67,6 +72,13 @@ impl Held {
     /// Holds nothing yet, and at most `most_sockets` descriptors.
     pub fn new(most_sockets: usize) -> Self {
         Self { sockets: Vec::new(), most_sockets, arrays: Vec::new(), slots_used: 0 }
+    }
+
+    /// Unloads all of it.
+    pub fn release(&mut self) {
+        self.sockets.clear();
+        self.arrays.clear();
+        self.slots_used = 0;
     }
 
     /// Keeps a program loaded without a descriptor.
@@ -93,21 +105,36 @@ impl Fillers {
         Ok(Self { ebpf, cbpf: calibrate_cbpf(probe)? })
     }
 
-    /// Loads a filler of exactly `chunks` chunks, or of several programs that add up to them.
-    pub fn load(&self, chunks: u32, held: &mut Held) -> Result<()> {
-        let socket_steps = self.cbpf.and_then(|length| length.steps_for(chunks)).filter(|steps| *steps < CBPF_MOST - 1);
-        if let Some(steps) = socket_steps.filter(|_| held.sockets.len() < held.most_sockets) {
+    /// Chunks of the longest filler that loads cheaply: a classic filter of almost as many instructions as one may have. An eBPF
+    /// filler of that size passes the verifier too.
+    pub fn longest(&self) -> u32 {
+        match self.cbpf {
+            Some(length) => (length.fixed + (CBPF_MOST - 2) * length.step) / pack::CHUNK_BYTES as u32 - 1,
+            None => LONGEST_EBPF,
+        }
+    }
+
+    /// Loads a filler of exactly `chunks` chunks, or of several programs that add up to them; of `kind` if it can be.
+    pub fn load(&self, chunks: u32, kind: FillerKind, held: &mut Held) -> Result<()> {
+        let classic = self.cbpf.filter(|_| kind == FillerKind::Classic && held.sockets.len() < held.most_sockets);
+        let steps = classic.and_then(|length| length.steps_for(chunks)).filter(|steps| *steps < CBPF_MOST - 1);
+        if let Some(steps) = steps {
             held.sockets.push(cbpf_filler(steps).map_err(|error| load_failed("filler", &error))?);
             return Ok(());
         }
         match self.ebpf.steps_for(chunks) {
             Some(steps) => held.keep(&ebpf_filler(steps).map_err(|error| load_failed("filler", &error))?),
             None if chunks > 1 => {
-                self.load(chunks - 1, held)?;
-                self.load(1, held)
+                self.load(chunks - 1, kind, held)?;
+                self.load(1, kind, held)
             }
             None => Err(MachineError::failed("failed to make a filler of one chunk: the smallest program is larger")),
         }
+    }
+
+    /// A bare classic filler of `chunks`, for comparison; `None` if no filter has that size.
+    pub fn bare(&self, chunks: u32) -> Option<io::Result<Socket>> {
+        Some(cbpf_filler(self.cbpf?.steps_for(chunks)?))
     }
 }
 
@@ -162,8 +189,7 @@ fn ebpf_length(steps: u32) -> Result<u32> {
 /// between, so that no line fits what was seen; eBPF fillers do the work then.
 fn calibrate_cbpf(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>) -> Result<Option<Length>> {
     const ATTEMPTS: u32 = 4;
-    // Close together for the fixed part, far apart for the step.
-    let steps: Vec<u32> = (16..=72).step_by(4).chain([200, 400, 560]).collect();
+    let steps = calibration_steps();
     for _ in 0..ATTEMPTS {
         let mut seen = Vec::new();
         let mut hold = Vec::new();
@@ -184,37 +210,50 @@ fn calibrate_cbpf(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>) -> Result
     Ok(None)
 }
 
-/// The line through observed (steps, chunks): the one in the middle of all that explain every observation.
+/// Short fillers for the fixed part, long ones for the step; several of each, since others may disturb some.
+fn calibration_steps() -> Vec<u32> {
+    (16..=52).step_by(4).chain((200..=560).step_by(40)).collect()
+}
+
+/// The line through observed (steps, chunks): of those that explain most observations the one in the middle. Others may have
+/// loaded or unloaded within a few of them.
 fn fit(seen: &[(u32, u32)]) -> Option<Length> {
-    let explains = |length: &Length| {
-        seen.iter().all(|&(steps, chunks)| pack::chunks(length.fixed + steps * length.step) == chunks)
+    let explained = |length: &Length| {
+        seen.iter().filter(|&&(steps, chunks)| pack::chunks(length.fixed + steps * length.step) == chunks).count()
     };
     let lines = (4..40).flat_map(|step| (8..160).map(move |fixed| Length { fixed, step }));
-    let fitting: Vec<Length> = lines.filter(explains).collect();
-    fitting.get(fitting.len() / 2).copied().filter(|_| seen.len() >= 8)
+    let scored: Vec<(usize, Length)> = lines.map(|line| (explained(&line), line)).collect();
+    let most = scored.iter().map(|(count, _)| *count).max().filter(|count| *count >= LEAST_EXPLAINED)?;
+    let best: Vec<Length> = scored.into_iter().filter(|(count, _)| *count == most).map(|(_, line)| line).collect();
+    best.get(best.len() / 2).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn observed(truth: Length) -> Vec<(u32, u32)> {
+        let chunks = |steps| pack::chunks(truth.fixed + steps * truth.step);
+        calibration_steps().into_iter().map(|steps| (steps, chunks(steps))).collect()
+    }
+
     #[test]
     fn a_line_is_found_from_chunk_counts() {
         let truth = Length { fixed: 43, step: 14 };
-        let seen: Vec<(u32, u32)> =
-            (16..=72).step_by(4).map(|steps| (steps, pack::chunks(truth.fixed + steps * truth.step))).collect();
-        let found = fit(&seen).expect("a line");
-        for chunks in 10..130 {
+        let found = fit(&observed(truth)).expect("a line");
+        for chunks in 10..800 {
             let steps = found.steps_for(chunks).expect("steps");
             assert_eq!(pack::chunks(truth.fixed + steps * truth.step), chunks);
         }
     }
 
     #[test]
-    fn a_foreign_load_in_between_is_noticed() {
-        let mut seen: Vec<(u32, u32)> =
-            (16..=72).step_by(4).map(|steps| (steps, pack::chunks(43 + steps * 14))).collect();
-        seen[3].1 += 7;
+    fn a_foreign_load_in_between_is_left_out_and_many_are_noticed() {
+        let clean = observed(Length { fixed: 43, step: 14 });
+        let mut seen = clean.clone();
+        (seen[3].1, seen[9].1, seen[15].1, seen[17].1) = (seen[3].1 + 7, 0, seen[15].1 + 2, seen[17].1 + 31);
+        assert_eq!(fit(&seen), fit(&clean));
+        seen.iter_mut().step_by(2).for_each(|(steps, chunks)| *chunks += *steps % 13 + 1);
         assert_eq!(fit(&seen), None);
     }
 

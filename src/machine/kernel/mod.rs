@@ -37,9 +37,10 @@ use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result
 use crate::caveat::Caveat;
 use crate::counters::Choice;
 use crate::host::Facts;
+use crate::placement::image::REGION_BYTES;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
-use crate::workload::{Body, Case, PackMode, TriggerKind, plan};
+use crate::workload::{Body, Case, FillerRule, PackMode, TriggerKind, plan};
 
 /// Descriptors that are not for fillers: object, maps, counters, output files.
 const RESERVED_DESCRIPTORS: u64 = 1024;
@@ -52,8 +53,10 @@ pub struct KernelMachine {
     settle: Settle,
     looks: Looks,
     kits: BTreeMap<(TriggerKind, Body), Kit>,
-    packs: bool,
+    /// Bytes of a pack; `None` if the kernel does not pack.
+    pack_bytes: Option<u64>,
     most_sockets: usize,
+    foreign: Vec<Image>,
     foreign_programs: u32,
     harden: bool,
 }
@@ -69,19 +72,20 @@ impl KernelMachine {
     /// Pins the thread, raises this process's own descriptor limit to its hard limit, and finds out whether the kernel packs.
     pub fn new(cpu: Option<u32>, harden: bool, stop: Arc<AtomicBool>) -> Result<Self> {
         let pinned = Pinned::to(cpu)?;
-        let foreign_programs = probe::loaded_programs().unwrap_or(0);
+        let (foreign_programs, foreign) = probe::foreign();
         let mut machine = Self {
             pinned,
             stop,
             settle: Settle::watching(),
             looks: pagewalk::open(),
             kits: BTreeMap::new(),
-            packs: true,
+            pack_bytes: None,
             most_sockets: raise_descriptor_limit(),
+            foreign,
             foreign_programs,
             harden,
         };
-        machine.packs = machine.detect_packs()?;
+        machine.pack_bytes = machine.detect_packs()?.then(pack_bytes);
         Ok(machine)
     }
 
@@ -92,7 +96,7 @@ impl KernelMachine {
 
     /// Whether programs share pages: true since 5.18 on x86, found by behaviour and not by version.
     pub fn packs(&self) -> bool {
-        self.packs
+        self.pack_bytes.is_some()
     }
 
     fn detect_packs(&mut self) -> Result<bool> {
@@ -125,9 +129,12 @@ impl KernelMachine {
 
 impl Machine for KernelMachine {
     fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>> {
-        if case.pack == PackMode::On && !self.packs {
+        if case.pack != PackMode::Off && !self.packs() {
             return Err(MachineError::host_cannot(
-                "failed to place programs with --pack on: this kernel does not pack BPF programs (before 5.18)",
+                format!(
+                    "failed to place programs with --pack {}: this kernel does not pack BPF programs (before 5.18)",
+                    case.pack
+                ),
                 "use --pack off, which is native here",
             ));
         }
@@ -140,12 +147,18 @@ impl Machine for KernelMachine {
         let placer = Placer {
             programs: &kit.programs,
             fillers: &kit.fillers,
-            packs: self.packs,
+            pack_bytes: self.pack_bytes,
+            foreign: &self.foreign,
             most_sockets: self.most_sockets,
             stop: &self.stop,
         };
-        let mut placed = placer.place(case, &visit_order(case.programs, seed))?;
+        let mut placed = placer.place(case, &visit_order(case, seed), seed)?;
         placed.cost.settle_ns = settle_ns;
+        if case.fillers == FillerRule::Release {
+            // Grace periods and work queues must not run within the windows.
+            self.settle.released(&placed.images);
+            placed.cost.settle_ns += self.settle.wait().as_nanos() as u64;
+        }
         let trigger = Trigger::new(case.trigger, seed, &kit.programs, &placed)?;
         let mut caveats = Vec::new();
         if self.harden && case.trigger == TriggerKind::Chain {
@@ -175,7 +188,7 @@ impl Machine for KernelMachine {
         if self.foreign_programs > 0 {
             caveats.push(Caveat::ForeignPrograms { programs: self.foreign_programs });
         }
-        if self.packs {
+        if self.packs() {
             caveats.push(Caveat::PackOffEmulated);
         }
         caveats
@@ -195,11 +208,28 @@ fn share_pages(images: &[Image]) -> bool {
     pages.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// The position of the program loaded i-th: the chain visits programs in an order that has nothing to do with their places.
-fn visit_order(programs: u32, seed: u64) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..programs).collect();
+/// The position of the program of number i: the chain visits programs in an order that has nothing to do with their places.
+/// The placebo takes another such order.
+fn visit_order(case: &Case, seed: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..case.programs).collect();
+    let seed = if case.pack == PackMode::Placebo { !seed } else { seed };
     plan::shuffle(&mut order, &mut oorandom::Rand64::new(u128::from(seed)));
     order
+}
+
+/// `BPF_PROG_PACK_SIZE` of 6.9 and later; before, and in its stable kernels, the same on hosts of one node.
+fn pack_bytes() -> u64 {
+    let possible = std::fs::read_to_string("/sys/devices/system/node/possible").unwrap_or_default();
+    REGION_BYTES * u64::from(nodes(possible.trim()))
+}
+
+/// Nodes in a list like `0-1,4`.
+fn nodes(list: &str) -> u32 {
+    let count = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    };
+    list.split(',').filter_map(count).sum::<u32>().max(1)
 }
 
 /// The module area on x86_64: `MODULES_LEN` with KASLR configured, arch/x86/include/asm/pgtable_64_types.h.
@@ -208,7 +238,11 @@ const MODULE_AREA_BYTES: u64 = 1008 << 20;
 /// Says at once what the kernel would say after minutes of loading, with error 524.
 fn refuse_if_too_large(case: &Case) -> Result<()> {
     let body = u64::from(pack::chunks(case.body.nominal_bytes())) * pack::CHUNK_BYTES;
-    let each = (case.stride.bytes() + pack::CHUNK_BYTES).max(body);
+    let spacing = match case.fillers_of {
+        PackMode::OffTwoMeg => REGION_BYTES,
+        PackMode::On | PackMode::Off | PackMode::Placebo => case.stride.bytes(),
+    };
+    let each = (spacing + pack::CHUNK_BYTES).max(body);
     let bytes = u64::from(case.programs) * each;
     if bytes <= MODULE_AREA_BYTES {
         return Ok(());
@@ -258,8 +292,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_nodes_is_counted() {
+        for (list, expected) in [("0", 1), ("0-1", 2), ("0-1,4", 3), ("0,2-7", 7), ("", 1), ("x-y", 1), ("3-1", 1)] {
+            assert_eq!(nodes(list), expected, "{list}");
+        }
+    }
+
+    #[test]
     fn the_order_of_visits_is_a_permutation() {
-        let mut order = visit_order(512, 9);
+        let case = Spec::builtin("chain").expect("built in").case(512, PackMode::On);
+        let mut order = visit_order(&case, 9);
+        assert_ne!(order, visit_order(&Case { pack: PackMode::Placebo, ..case.clone() }, 9), "the placebo's differs");
+        assert_eq!(order, visit_order(&Case { pack: PackMode::Off, ..case }, 9), "pack off's does not");
         assert_ne!(order, (0..512).collect::<Vec<_>>());
         order.sort_unstable();
         assert_eq!(order, (0..512).collect::<Vec<_>>());

@@ -1,5 +1,6 @@
-//! Carries out the planner's steps: plug holes, load dense or spread, read every address back.
+//! Carries out the planner's steps: plugs holes, loads dense or spread, reads every address back.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,10 +11,10 @@ use super::fillers::{Fillers, Held, load_failed};
 use super::programs::{Maps, Programs};
 use super::sys;
 use crate::machine::{MachineError, Result};
-use crate::placement::planner::{Dense, DenseLanding, Landing, Plugging, Spread, Step};
-use crate::placement::{Addr, Image, pack};
+use crate::placement::planner::{FillerKind, Landing, Planner, Rules, Step, Wanted};
+use crate::placement::{Addr, Image};
 use crate::trial::LoadCost;
-use crate::workload::{Case, OffsetRule, PackMode};
+use crate::workload::{Case, FillerRule};
 
 /// Everything one load of a case has put into the kernel. Dropping it unloads: the descriptors here are the only holders.
 #[derive(Debug)]
@@ -39,8 +40,10 @@ impl Placed {
 pub struct Placer<'a> {
     pub programs: &'a Programs,
     pub fillers: &'a Fillers,
-    /// Whether this kernel packs programs at all.
-    pub packs: bool,
+    /// Bytes of a pack; `None` if this kernel does not pack programs at all.
+    pub pack_bytes: Option<u64>,
+    /// Programs of others, as they were when the run began.
+    pub foreign: &'a [Image],
     /// Descriptors that fillers may take.
     pub most_sockets: usize,
     /// Looked at between loads; set by a signal.
@@ -48,27 +51,30 @@ pub struct Placer<'a> {
 }
 
 impl Placer<'_> {
-    /// Loads `case`; the program loaded i-th gets position `order[i]`.
-    pub fn place(&self, case: &Case, order: &[u32]) -> Result<Placed> {
+    /// Loads `case`; the program of number i gets position `order[i]`. `seed` decides random offsets.
+    pub fn place(&self, case: &Case, order: &[u32], seed: u64) -> Result<Placed> {
         let began = Instant::now();
         let maps = self.programs.maps(case.programs)?;
         let mut load = Load {
             placer: self,
-            case,
+            order,
             images: vec![Image { addr: Addr(0), len: 0 }; case.programs as usize],
+            recent: VecDeque::new(),
             held: Held::new(self.most_sockets),
             cost: LoadCost::default(),
             maps: &maps,
         };
-        if self.packs {
-            load.plug_holes()?;
+        match self.pack_bytes {
+            Some(pack_bytes) => {
+                let rules = Rules { pack_bytes, longest_filler: self.fillers.longest() };
+                load.carry_out(Planner::new(Wanted::of(case, seed), rules, self.foreign))?;
+            }
+            None => load.plain()?,
         }
-        match case.pack {
-            PackMode::On => load.dense(order)?,
-            PackMode::Off if self.packs => load.spread(order)?,
-            PackMode::Off => load.plain(order)?,
+        let Load { images, mut held, mut cost, .. } = load;
+        if case.fillers == FillerRule::Release {
+            held.release();
         }
-        let Load { images, held, mut cost, .. } = load;
         cost.load_ns = began.elapsed().as_nanos() as u64;
         cost.programs = case.programs;
         Ok(Placed { maps, images, cost, held })
@@ -78,75 +84,59 @@ impl Placer<'_> {
 /// One load under way.
 struct Load<'a> {
     placer: &'a Placer<'a>,
-    case: &'a Case,
+    order: &'a [u32],
     maps: &'a Maps,
     images: Vec<Image>,
+    /// Programs whose numbers may be given again, oldest first. Their places stay taken as long as they are here.
+    recent: VecDeque<(u32, OwnedFd)>,
     held: Held,
     cost: LoadCost,
 }
 
 impl Load<'_> {
-    /// Fills the holes that others left, so that first-fit has to go on behind them.
-    fn plug_holes(&mut self) -> Result<()> {
-        let mut plugging = Plugging::default();
-        loop {
-            let program = self.placer.programs.load_plug(self.maps).map_err(|error| load_failed("plug", &error))?;
-            let image = verified(&program)?;
-            self.plug(&program)?;
-            if !plugging.landed(&image) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Pack on: one behind the other, then as many fillers as pack off would load.
-    fn dense(&mut self, order: &[u32]) -> Result<()> {
-        let mut plan = Dense::new(self.case.programs);
-        while !plan.is_complete() {
-            let position = order[plan.kept() as usize];
-            let (program, image) = self.load(position)?;
-            // Held apart from its place, so that its chunks stay taken should the place be given again.
-            self.held.keep(&program)?;
-            match plan.landed(&image) {
-                DenseLanding::Keep => self.publish(position, &program, image)?,
-                DenseLanding::StartOver => self.cost.plugs += 1,
-            }
-        }
-        self.fill_as_off_would(order.len())
-    }
-
-    fn fill_as_off_would(&mut self, programs: usize) -> Result<()> {
-        let walk = u32::from(self.case.offset == OffsetRule::Walk);
-        let stride = (self.case.stride.bytes() / pack::CHUNK_BYTES) as u32 + walk;
-        let program = self.images.first().map_or(1, |image| pack::chunks(image.len));
-        (0..programs).try_for_each(|_| self.filler(stride.saturating_sub(program).max(1)))
-    }
-
-    /// Pack off on a kernel that packs: fillers in between.
-    fn spread(&mut self, order: &[u32]) -> Result<()> {
-        let mut plan = Spread::new(self.case.stride, self.case.offset);
-        let mut rest = order.iter().peekable();
-        while let Some(&&position) = rest.peek() {
-            match plan.next_step() {
-                Step::Filler { chunks } => self.filler(chunks)?,
-                Step::Measured => {
-                    let (program, image) = self.load(position)?;
-                    match plan.landed(&image) {
-                        Landing::Keep => {
-                            self.publish(position, &program, image)?;
-                            rest.next();
-                        }
-                        Landing::Plug => self.plug(&program)?,
-                    }
+    fn carry_out(&mut self, mut plan: Planner) -> Result<()> {
+        while let Some(step) = plan.next_step() {
+            match step {
+                Step::Filler { chunks, kind } => self.filler(chunks, kind)?,
+                Step::Plug => {
+                    let program = self.placer.programs.load_plug(self.maps);
+                    let program = program.map_err(|error| load_failed("plug", &error))?;
+                    plan.landed(&verified(&program)?);
+                    self.plug(&program)?;
                 }
+                Step::Measured { number } => self.measured(number, &mut plan)?,
             }
         }
         Ok(())
     }
 
+    fn measured(&mut self, number: u32, plan: &mut Planner) -> Result<()> {
+        let position = self.order[number as usize];
+        let (program, image) = self.load(position)?;
+        match plan.landed(&image) {
+            Landing::Keep => {
+                self.publish(position, &program, image)?;
+                self.recent.push_back((number, program));
+            }
+            Landing::Hold => self.plug(&program)?,
+            Landing::Restart { from } => {
+                self.plug(&program)?;
+                let keep = self.recent.partition_point(|(number, _)| *number < from);
+                for (_, program) in self.recent.split_off(keep) {
+                    self.plug(&program)?;
+                }
+            }
+        }
+        let settled = plan.settled();
+        while self.recent.front().is_some_and(|(number, _)| *number < settled) {
+            self.recent.pop_front();
+        }
+        Ok(())
+    }
+
     /// A kernel before 5.18 gives every program pages of its own.
-    fn plain(&mut self, order: &[u32]) -> Result<()> {
-        for &position in order {
+    fn plain(&mut self) -> Result<()> {
+        for &position in self.order {
             let (program, image) = self.load(position)?;
             self.publish(position, &program, image)?;
         }
@@ -157,7 +147,7 @@ impl Load<'_> {
         if self.placer.stop.load(Ordering::Relaxed) {
             return Err(MachineError::interrupted());
         }
-        let program = self.placer.programs.load_body(self.maps, position, self.case.programs);
+        let program = self.placer.programs.load_body(self.maps, position, self.order.len() as u32);
         let program = program.map_err(|error| load_failed(&format!("program {position}"), &error))?;
         let image = verified(&program)?;
         Ok((program, image))
@@ -175,9 +165,12 @@ impl Load<'_> {
         self.held.keep(program)
     }
 
-    fn filler(&mut self, chunks: u32) -> Result<()> {
+    fn filler(&mut self, chunks: u32, kind: FillerKind) -> Result<()> {
         self.cost.fillers += 1;
-        self.placer.fillers.load(chunks, &mut self.held)
+        if self.placer.stop.load(Ordering::Relaxed) {
+            return Err(MachineError::interrupted());
+        }
+        self.placer.fillers.load(chunks, kind, &mut self.held)
     }
 }
 

@@ -56,6 +56,13 @@ fn kind(kind: ProgramType) -> String {
     name
 }
 
+/// How many programs others have loaded, and where the JITed code of each of their functions lies, as far as the kernel says.
+pub fn foreign() -> (u32, Vec<Image>) {
+    let programs = jited_programs().unwrap_or_default();
+    let images = programs.iter().flat_map(|program| program.images.iter().copied());
+    (programs.len() as u32, images.filter(|image| image.addr.0 != 0 && image.len != 0).collect())
+}
+
 /// Every event we would count, with its raw code, and whether it opens and gets a counter.
 pub fn events(choice: &Choice) -> machine::Result<Vec<(String, Result<(), String>)>> {
     let cpu = rustix::thread::sched_getcpu() as u32;

@@ -25,8 +25,8 @@ const STALLED: Duration = Duration::from_millis(90);
 #[derive(Debug)]
 pub struct Settle {
     peek: Option<Object>,
-    /// Chunks of our own images: these are waited for.
-    own: Vec<u64>,
+    /// Our own images by address and size in memory: these are waited for.
+    own: Vec<(u64, u32)>,
     /// Chunks right behind them: mostly our fillers, which have no address of their own, but possibly others' programs.
     behind: Vec<u64>,
     /// Arrays whose direct jumps lead to the empty program; see [`Maps::retire`](super::programs::Maps::retire).
@@ -48,10 +48,14 @@ impl Settle {
     /// Remembers programs that have been unloaded: their own chunks, and whatever was loaded right behind each.
     pub fn unloaded(&mut self, images: &[Image]) {
         for image in images {
-            let base = pack::chunk_base(image.addr).0;
-            self.own.push(base);
-            self.behind.push(base + u64::from(pack::chunks(image.len)) * pack::CHUNK_BYTES);
+            self.own.push((pack::base(image), pack::chunks(image.len) * pack::CHUNK_BYTES as u32));
+            self.behind.push(pack::end(image));
         }
+    }
+
+    /// Remembers that what was loaded behind each of `images` has been unloaded, but not they.
+    pub fn released(&mut self, images: &[Image]) {
+        self.behind.extend(images.iter().map(pack::end));
     }
 
     /// Keeps arrays until the programs that jump through them are gone.
@@ -69,7 +73,7 @@ impl Settle {
     fn wait_for_frees(&mut self) -> Duration {
         let began = Instant::now();
         let (mut own, mut behind) = (std::mem::take(&mut self.own), std::mem::take(&mut self.behind));
-        if own.is_empty() {
+        if own.is_empty() && behind.is_empty() {
             return Duration::ZERO;
         }
         if !self.sees() {
@@ -79,8 +83,9 @@ impl Settle {
         let mut progressed = Instant::now();
         while began.elapsed() < LONGEST_WAIT {
             let before = own.len() + behind.len();
-            own.retain(|&address| !self.is_free(address));
-            behind.retain(|&address| !self.is_free(address));
+            // Once somebody else's program lies there, the word is not our size any more.
+            own.retain(|&(address, size)| self.word(address) == Some(size));
+            behind.retain(|&address| self.word(address).is_some_and(|word| word != FREED));
             if own.len() + behind.len() < before {
                 progressed = Instant::now();
             }
@@ -92,10 +97,11 @@ impl Settle {
         began.elapsed()
     }
 
-    fn is_free(&self, address: u64) -> bool {
-        let Some(program) = self.peek.as_ref().and_then(|object| object.progs_mut().next()) else { return true };
+    /// What lies at `address`: the size in `struct bpf_binary_header` as long as a program begins there. `None` if it cannot be read.
+    fn word(&self, address: u64) -> Option<u32> {
+        let program = self.peek.as_ref().and_then(|object| object.progs_mut().next())?;
         let mut context = address.to_ne_bytes();
         let input = ProgramInput { context_in: Some(&mut context), ..Default::default() };
-        program.test_run(input).map_or(true, |output| output.return_value == FREED)
+        program.test_run(input).ok().map(|output| output.return_value)
     }
 }

@@ -1,26 +1,24 @@
 //! Loads a case into the simulated packs: plugs the holes, lays the programs out, and runs them.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::caveat::Caveat;
 use crate::machine::{Fired, Loaded, MachineError, Result, Target};
 use crate::model::visits::Visits;
-use crate::placement::image::PAGE_BYTES;
+use crate::placement::allocator::{Allocator, Span};
 use crate::placement::mapping::observed::{pages_of, with_neighbours};
 use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
-use crate::placement::pack::{self, CHUNK_BYTES, CHUNKS_PER_PAGE};
-use crate::placement::{Addr, Image, Observed};
+use crate::placement::planner::{FillerKind, Landing, Planner, Rules, Step, Wanted};
+use crate::placement::{Image, Observed, pack};
 use crate::trial::{Check, LoadCost};
-use crate::workload::{Case, OffsetRule, PackMode, plan};
+use crate::workload::{Case, FillerRule, PackMode, plan};
 
 use super::EXECUTIONS_PER_RUN;
 use super::cpu::Cpu;
-use super::packs::{self, Packs, Span};
 
-/// Loads in a row that must be neighbours before the holes count as plugged.
-const PLUGGED_IN_A_ROW: u32 = 64;
+/// Chunks of the longest filler.
+const LONGEST_FILLER: u32 = 896;
 /// Simulated time to load and to unload one program.
 const LOAD_NS: u64 = 39_000;
 const UNLOAD_NS: u64 = 3_000;
@@ -28,9 +26,11 @@ const UNLOAD_NS: u64 = 3_000;
 /// A case in the packs; leaves them when dropped.
 #[derive(Debug)]
 pub struct SimLoaded<'a> {
-    packs: &'a mut Packs,
+    packs: &'a mut Allocator,
     cpu: Rc<RefCell<Cpu>>,
+    /// Measured programs and plugs.
     spans: Vec<Span>,
+    fillers: Vec<Span>,
     /// In the order of visits.
     images: Vec<Image>,
     cost: LoadCost,
@@ -39,90 +39,60 @@ pub struct SimLoaded<'a> {
 }
 
 impl<'a> SimLoaded<'a> {
-    /// Places the programs of `case`; `seed` decides start holes and the order of visits.
-    pub fn place(packs: &'a mut Packs, cpu: Rc<RefCell<Cpu>>, case: &Case, seed: u64) -> Result<Self> {
+    /// Places the programs of `case` as the planner says; `seed` decides start holes, offsets and the order of visits.
+    pub fn place(packs: &'a mut Allocator, cpu: Rc<RefCell<Cpu>>, case: &Case, seed: u64) -> Result<Self> {
         if case.programs == 0 {
             return Err(MachineError::failed(format!("failed to load case `{case}`: it has no programs")));
         }
         let mut random = oorandom::Rand64::new(u128::from(seed));
         let visits = Visits::new(case.trigger, case.programs, random.rand_u64());
-        let (spans, images, cost) = (Vec::new(), Vec::new(), LoadCost::default());
-        let mut loaded = Self { packs, cpu, spans, images, cost, visits, pack: case.pack };
-        let layout = Layout::of(case);
-        loaded.plug_holes(layout)?;
-        match case.pack {
-            PackMode::On => loaded.place_dense(layout, &mut random)?,
-            PackMode::Off => loaded.place_spread(layout, &mut random)?,
+        let (spans, fillers, images, cost) = (Vec::new(), Vec::new(), Vec::new(), LoadCost::default());
+        let mut loaded = Self { packs, cpu, spans, fillers, images, cost, visits, pack: case.pack };
+        loaded.carry_out(case, seed, &mut random)?;
+        if case.pack == PackMode::Placebo {
+            // Another order from the same seed.
+            plan::shuffle(&mut loaded.images, &mut oorandom::Rand64::new(u128::from(!seed)));
         }
         plan::shuffle(&mut loaded.images, &mut random);
-        loaded.cost.load_ns = LOAD_NS * loaded.spans.len() as u64;
+        loaded.cost.load_ns = LOAD_NS * (loaded.spans.len() + loaded.fillers.len()) as u64;
         Ok(loaded)
     }
 
-    fn reserve(&mut self, chunks: u32, programs: u32) -> Result<Span> {
-        let span = self.packs.reserve(chunks).ok_or_else(|| packs::full(self.images.len(), programs))?;
-        self.spans.push(span);
-        Ok(span)
-    }
-
-    fn plug(&mut self, chunks: u32, programs: u32) -> Result<Addr> {
-        self.cost.plugs += 1;
-        let span = self.reserve(chunks, programs)?;
-        Ok(self.packs.addr(span))
-    }
-
-    fn filler(&mut self, chunks: u32, programs: u32) -> Result<()> {
-        self.cost.fillers += 1;
-        self.reserve(chunks, programs).map(drop)
-    }
-
-    fn measured(&mut self, layout: Layout, span: Span, random: &mut oorandom::Rand64) {
-        self.cost.programs += 1;
-        self.images.push(self.packs.image(span, layout.jited_bytes, random));
-    }
-
-    /// Loads programs of the measured size until 64 in a row are neighbours, then one up to the next page border.
-    fn plug_holes(&mut self, layout: Layout) -> Result<()> {
-        let bytes = u64::from(layout.chunks) * CHUNK_BYTES;
-        let mut previous = self.plug(layout.chunks, layout.programs)?;
-        let mut in_a_row = 0;
-        while in_a_row < PLUGGED_IN_A_ROW {
-            let next = self.plug(layout.chunks, layout.programs)?;
-            in_a_row = if next.0 == previous.0 + bytes { in_a_row + 1 } else { 0 };
-            previous = next;
-        }
-        match chunks_to_page_border(Addr(previous.0 + bytes)) {
-            0 => Ok(()),
-            gap => self.plug(gap, layout.programs).map(drop),
-        }
-    }
-
-    /// All measured programs, then as many fillers as the other arm has.
-    fn place_dense(&mut self, layout: Layout, random: &mut oorandom::Rand64) -> Result<()> {
-        for _ in 0..layout.programs {
-            let span = self.reserve(layout.chunks, layout.programs)?;
-            self.measured(layout, span, random);
-        }
-        (0..layout.programs).try_for_each(|_| self.filler(layout.filler(), layout.programs))
-    }
-
-    /// A measured program and a filler in turn. A program that lands on a used page is kept as a plug, as in the kernel,
-    /// where first fit finds what a pack's end left over.
-    fn place_spread(&mut self, layout: Layout, random: &mut oorandom::Rand64) -> Result<()> {
-        let mut used = BTreeSet::new();
-        while self.images.len() < layout.programs as usize {
-            let span = self.reserve(layout.chunks, layout.programs)?;
-            let pages = layout.pages(self.packs.addr(span));
-            if pages.clone().any(|page| used.contains(&page)) {
-                self.cost.plugs += 1;
-                continue;
+    fn carry_out(&mut self, case: &Case, seed: u64, random: &mut oorandom::Rand64) -> Result<()> {
+        let rules = Rules { pack_bytes: self.packs.pack_bytes(), longest_filler: LONGEST_FILLER };
+        let mut plan = Planner::new(Wanted::of(case, seed), rules, &[]);
+        let len = case.body.nominal_bytes();
+        while let Some(step) = plan.next_step() {
+            let number = match step {
+                Step::Filler { chunks, kind } => {
+                    let span = self.reserve(chunks, kind, case.programs)?;
+                    self.fillers.push(span);
+                    continue;
+                }
+                Step::Plug => None,
+                Step::Measured { number } => Some(number),
+            };
+            let span = self.reserve(pack::chunks(len), FillerKind::Extended, case.programs)?;
+            self.spans.push(span);
+            let image = self.packs.image(span, len, random);
+            match (plan.landed(&image), number) {
+                (Landing::Keep, Some(number)) => {
+                    self.images.truncate(number as usize);
+                    self.images.push(image);
+                }
+                _ => self.cost.plugs += 1,
             }
-            used.extend(pages);
-            self.measured(layout, span, random);
-            let end = self.packs.addr(span).0 + u64::from(layout.chunks) * CHUNK_BYTES;
-            self.filler(layout.filler_behind(Addr(end)), layout.programs)?;
+        }
+        self.cost.programs = case.programs;
+        self.cost.fillers = self.fillers.len() as u32;
+        if case.fillers == FillerRule::Release {
+            self.fillers.drain(..).for_each(|span| self.packs.free(span));
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, chunks: u32, kind: FillerKind, programs: u32) -> Result<Span> {
+        self.packs.reserve(chunks, kind).ok_or_else(|| full(self.images.len(), programs))
     }
 
     /// Counts the executions of every program in `runs` runs of the trigger.
@@ -133,53 +103,12 @@ impl<'a> SimLoaded<'a> {
     }
 }
 
-/// What the case asks of the packs, in chunks.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    programs: u32,
-    jited_bytes: u32,
-    chunks: u32,
-    /// From one program to the next.
-    stride: u32,
-}
-
-impl Layout {
-    /// The JITed length is the body's nominal one.
-    fn of(case: &Case) -> Self {
-        let jited_bytes = case.body.nominal_bytes();
-        let step = match case.offset {
-            OffsetRule::Walk => 1,
-            OffsetRule::Fixed => 0,
-        };
-        let chunks = pack::chunks(jited_bytes);
-        let pages = (case.stride.bytes() / PAGE_BYTES) as u32;
-        // A body of 4096 bytes needs 65 chunks: it cannot keep a stride of one page.
-        let pages = pages.max(chunks.div_ceil(CHUNKS_PER_PAGE));
-        Self { programs: case.programs, jited_bytes, chunks, stride: pages * CHUNKS_PER_PAGE + step }
-    }
-
-    fn filler(self) -> u32 {
-        (self.stride - self.chunks).max(1)
-    }
-
-    /// The filler behind a program that ends at `end`: longer by whole pages if the next program would share a page.
-    fn filler_behind(self, end: Addr) -> u32 {
-        let last_page = Addr(end.0 - 1).page();
-        let lands = |filler: u32| Addr(end.0 + u64::from(filler) * CHUNK_BYTES).page();
-        let mut filler = self.filler();
-        while lands(filler) <= last_page {
-            filler += CHUNKS_PER_PAGE;
-        }
-        filler
-    }
-
-    fn pages(self, addr: Addr) -> std::ops::RangeInclusive<u64> {
-        addr.page()..=Addr(addr.0 + u64::from(self.chunks) * CHUNK_BYTES - 1).page()
-    }
-}
-
-fn chunks_to_page_border(addr: Addr) -> u32 {
-    (CHUNKS_PER_PAGE - addr.line_in_page()) % CHUNKS_PER_PAGE
+/// What the kernel says when the module area is full.
+fn full(loaded: usize, programs: u32) -> MachineError {
+    MachineError::host_cannot(
+        format!("failed to load program {} of {programs}: error 524 (ENOTSUPP): the JIT memory is full", loaded + 1),
+        "ask for fewer programs with `--programs`",
+    )
 }
 
 impl Loaded for SimLoaded<'_> {
@@ -232,19 +161,19 @@ impl Loaded for SimLoaded<'_> {
 
     fn caveats(&self) -> Vec<Caveat> {
         match self.pack {
-            PackMode::On => Vec::new(),
-            PackMode::Off => vec![Caveat::PackOffEmulated],
+            PackMode::On | PackMode::Placebo => Vec::new(),
+            PackMode::Off | PackMode::OffTwoMeg => vec![Caveat::PackOffEmulated],
         }
     }
 
     fn unload(self: Box<Self>) -> Result<u64> {
-        Ok(UNLOAD_NS * self.spans.len() as u64)
+        Ok(UNLOAD_NS * (self.spans.len() + self.fillers.len()) as u64)
     }
 }
 
 impl Drop for SimLoaded<'_> {
     fn drop(&mut self) {
-        for span in self.spans.drain(..) {
+        for span in self.spans.drain(..).chain(self.fillers.drain(..)) {
             self.packs.free(span);
         }
     }

@@ -17,20 +17,19 @@ mod counters;
 mod cpu;
 mod load;
 mod neighbours;
-mod packs;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::caveat::Caveat;
 use crate::counters::Choice;
+use crate::placement::allocator::Allocator;
 use crate::workload::Case;
 
 use self::counters::SimCounters;
 use self::cpu::Cpu;
 use self::load::SimLoaded;
 use self::neighbours::SimMeters;
-use self::packs::Packs;
 use super::{Counters, Loaded, Machine, Meters, MissSampler, Result};
 
 /// Programs that one run of a trigger executes: the kernel's `MAX_TAIL_CALL_CNT`.
@@ -42,7 +41,7 @@ const FOREIGN: u32 = 24;
 /// A machine whose every answer follows from its seed and the calls made before.
 #[derive(Debug)]
 pub struct SimMachine {
-    packs: Packs,
+    packs: Allocator,
     /// Shared with the counters, which outlive any one load.
     cpu: Rc<RefCell<Cpu>>,
 }
@@ -51,7 +50,7 @@ impl SimMachine {
     /// A machine with foreign programs and holes between them already in its first pack.
     pub fn new(seed: u64) -> Self {
         let mut random = oorandom::Rand64::new(u128::from(seed));
-        let packs = Packs::with_foreign(FOREIGN, &mut random);
+        let packs = Allocator::with_foreign(FOREIGN, &mut random);
         Self { packs, cpu: Rc::new(RefCell::new(Cpu::new(random.rand_u64()))) }
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::counters::{CountSide, Events, Reading};
 use crate::machine::{ErrorKind, Target};
 use crate::placement::Footprint;
-use crate::workload::{Body, OffsetRule, PackMode, Stride, TriggerKind};
+use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
 
 fn case(programs: u32, pack: PackMode) -> Case {
     Case {
@@ -13,6 +13,8 @@ fn case(programs: u32, pack: PackMode) -> Case {
         pack,
         stride: Stride::PageAndGuard,
         offset: OffsetRule::Walk,
+        fillers: FillerRule::Keep,
+        fillers_of: PackMode::Off,
     }
 }
 
@@ -73,10 +75,12 @@ fn both_arms_load_as_many_fillers_and_get_what_they_ask_for() {
         on.unload().expect("unloads");
         let off = machine.load(&case(programs, PackMode::Off), 5).expect("loads");
         let spread = Footprint::of(off.images());
-        assert_eq!((on_fillers, off.load_cost().fillers), (programs, programs));
+        assert_eq!(on_fillers, programs);
+        let more = off.load_cost().fillers - programs;
+        assert!(more <= programs / 100 + 12, "the end of the first pack takes a few: {more}");
         assert_eq!(dense.pages_4k, dense.ideal_pages_4k, "{programs}");
         assert_eq!(spread.own_page_programs, programs);
-        assert_eq!(spread.line_offsets, programs.min(64));
+        assert!(spread.line_offsets >= programs.min(62));
     }
 }
 
@@ -85,7 +89,7 @@ fn every_body_stride_and_offset_gets_its_own_pages() {
     let mut machine = SimMachine::new(4);
     for body in Body::ALL {
         for stride in [Stride::Page, Stride::PageAndGuard] {
-            for offset in [OffsetRule::Walk, OffsetRule::Fixed] {
+            for offset in [OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed] {
                 let case = Case { body, stride, offset, ..case(600, PackMode::Off) };
                 let loaded = machine.load(&case, 5).expect("loads");
                 let footprint = Footprint::of(loaded.images());
@@ -210,4 +214,35 @@ fn the_simulated_cpu_counts_what_a_list_names_and_refuses_the_rest_with_what_it_
     assert_eq!(error.kind, ErrorKind::BadRequest);
     assert!(error.to_string().contains("`r0e85`") && error.to_string().contains("iTLB-load-misses"), "{error}");
     assert!(ask("cycles", CountSide::User).expect_err("no user code").to_string().contains("--count user"));
+}
+
+#[test]
+fn the_placebo_lies_on_the_same_pages_in_another_order() {
+    let mut machine = SimMachine::new(5);
+    let mut place = |pack| machine.load(&case(512, pack), 5).expect("loads").images().to_vec();
+    let (mut on, mut placebo) = (place(PackMode::On), place(PackMode::Placebo));
+    assert_ne!(on, placebo);
+    on.sort_unstable();
+    placebo.sort_unstable();
+    assert_eq!(on, placebo);
+}
+
+#[test]
+fn regions_of_their_own_miss_like_pages_of_their_own() {
+    let mut machine = SimMachine::new(1);
+    let two_meg = Case { fillers_of: PackMode::OffTwoMeg, ..case(200, PackMode::OffTwoMeg) };
+    let loaded = machine.load(&two_meg, 5).expect("loads");
+    assert_eq!(Footprint::of(loaded.images()).own_region_programs, 200);
+    loaded.unload().expect("unloads");
+    let misses = window(&mut machine, &two_meg, Target::Programs, 620).0.counts[2];
+    assert!(misses > 10_000, "200 pages in an L2 iTLB of 128: {misses}");
+}
+
+#[test]
+fn released_fillers_leave_the_programs_where_they_are() {
+    let mut machine = SimMachine::new(1);
+    let released = Case { fillers: FillerRule::Release, ..case(512, PackMode::Off) };
+    let kept = machine.load(&case(512, PackMode::Off), 5).expect("loads").images().to_vec();
+    let loaded = machine.load(&released, 5).expect("loads");
+    assert_eq!((loaded.images(), loaded.load_cost().fillers >= 512), (&kept[..], true));
 }

@@ -96,8 +96,8 @@ fn sample(case: &Case, shift: f64, random: &mut oorandom::Rand64) -> Sample {
     const EXECUTIONS: f64 = 100_000.0;
     let spread = f64::from(case.programs) / 2048.0;
     let (cycles, misses) = match case.pack {
-        PackMode::On => (31.0 + 8.0 * spread, 2.0),
-        PackMode::Off => (32.0 + 80.0 * spread, 4.0 + 900.0 * spread),
+        PackMode::On | PackMode::Placebo => (31.0 + 8.0 * spread, 2.0),
+        PackMode::Off | PackMode::OffTwoMeg => (32.0 + 80.0 * spread, 4.0 + 900.0 * spread),
     };
     let tail = random.rand_float();
     let noise = shift * (1.0 + 0.02 * random.rand_float() + if tail > 0.99 { 0.4 * random.rand_float() } else { 0.0 });

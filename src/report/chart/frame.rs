@@ -16,6 +16,7 @@ use crate::workload::PackMode;
 const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xb2);
 const VERMILION: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
 const GREEN: RGBColor = RGBColor(0x00, 0x9e, 0x73);
+const PURPLE: RGBColor = RGBColor(0x8f, 0x3f, 0x71);
 const STAMP: RGBColor = RGBColor(0xb0, 0x00, 0x20);
 /// Left edge of all text.
 const LEFT: i32 = 28;
@@ -49,6 +50,7 @@ enum Mark {
     Disc,
     Triangle,
     Square,
+    Ring,
 }
 
 impl From<PackMode> for Style {
@@ -56,6 +58,8 @@ impl From<PackMode> for Style {
         match pack {
             PackMode::On => Self { color: BLUE, dash: Dash::Whole, mark: Mark::Disc },
             PackMode::Off => Self { color: VERMILION, dash: Dash::Dashed(11, 17), mark: Mark::Triangle },
+            PackMode::OffTwoMeg => Self { color: PURPLE, dash: Dash::Dashed(22, 28), mark: Mark::Square },
+            PackMode::Placebo => Self { color: GREEN, dash: Dash::Dashed(4, 9), mark: Mark::Ring },
         }
     }
 }
@@ -155,6 +159,8 @@ fn meaning(arm: PackMode) -> &'static str {
     match arm {
         PackMode::On => "pack on: the kernel's packing",
         PackMode::Off => "pack off: every program on a page of its own",
+        PackMode::OffTwoMeg => "pack off-2m: a 2 MiB region each",
+        PackMode::Placebo => "placebo: as on, in another order",
     }
 }
 
@@ -222,6 +228,7 @@ pub fn marker<DB: DrawingBackend>(
     let (x, y) = at;
     match line.mark {
         Mark::Disc => root.draw(&Circle::new(at, size, line.color.filled())),
+        Mark::Ring => root.draw(&Circle::new(at, size, line.color.stroke_width(2))),
         Mark::Triangle => {
             let corners = [(x, y - size - 2), (x - size - 1, y + size - 1), (x + size + 1, y + size - 1)];
             root.draw(&Polygon::new(corners, line.color.filled()))

@@ -1,0 +1,382 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::placement::allocator::{Allocator, PackChoice, Span};
+use crate::placement::{Addr, Footprint};
+
+const RULES: Rules = Rules { pack_bytes: REGION_BYTES, longest_filler: 896 };
+
+fn wanted(arm: PackMode, programs: u32) -> Wanted {
+    Wanted {
+        programs,
+        arm,
+        fillers_of: if arm == PackMode::OffTwoMeg { arm } else { PackMode::Off },
+        stride: Stride::PageAndGuard,
+        offset: OffsetRule::Walk,
+        seed: 7,
+    }
+}
+
+/// What others do between two of our loads.
+#[derive(Clone, Copy, Debug)]
+enum Churn {
+    Nothing,
+    Load(u32),
+    LoadClassic(u32),
+    /// Unloads what they loaded first.
+    Unload,
+}
+
+/// A host: the allocator, and others who use it too.
+struct Host {
+    packs: Allocator,
+    foreign: Vec<Span>,
+    foreign_chunks: u32,
+    churn: Vec<Churn>,
+    turn: usize,
+    random: oorandom::Rand64,
+}
+
+impl Host {
+    fn new(choice: PackChoice, shift: u64, nodes: u32, churn: Vec<Churn>) -> Self {
+        let packs = Allocator::new(choice, shift, nodes);
+        Self { packs, foreign: Vec::new(), foreign_chunks: 0, churn, turn: 0, random: oorandom::Rand64::new(3) }
+    }
+
+    fn quiet() -> Self {
+        Self::new(PackChoice::First, 0, 1, Vec::new())
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { pack_bytes: self.packs.pack_bytes(), ..RULES }
+    }
+
+    /// Programs of `chunks` chunks, every second of which goes again.
+    fn with_holes(mut self, count: usize, chunks: u32) -> Self {
+        let spans: Vec<Span> = (0..count).map(|_| self.reserve(chunks, FillerKind::Extended)).collect();
+        spans.iter().step_by(2).for_each(|span| self.packs.free(*span));
+        self
+    }
+
+    fn reserve(&mut self, chunks: u32, kind: FillerKind) -> Span {
+        self.packs.reserve(chunks, kind).expect("the module area has room")
+    }
+
+    fn others(&mut self) {
+        let Some(&churn) = self.churn.get(self.turn % self.churn.len().max(1)) else { return };
+        self.turn += 1;
+        match churn {
+            Churn::Nothing => {}
+            Churn::Load(chunks) => {
+                let span = self.reserve(chunks, FillerKind::Extended);
+                self.foreign_chunks += if chunks > PACK { 0 } else { chunks };
+                self.foreign.push(span);
+            }
+            Churn::LoadClassic(chunks) => {
+                let span = self.reserve(chunks, FillerKind::Classic);
+                self.foreign_chunks += chunks;
+                self.foreign.push(span);
+            }
+            Churn::Unload if !self.foreign.is_empty() => {
+                let span = self.foreign.remove(0);
+                self.packs.free(span);
+            }
+            Churn::Unload => {}
+        }
+    }
+
+    fn place(&mut self, wanted: Wanted, len: u32) -> Placed {
+        let mut plan = Planner::new(wanted, self.rules(), &[]);
+        let mut placed = Placed::default();
+        while let Some(step) = plan.next_step() {
+            placed.loads += 1;
+            let number = match step {
+                Step::Filler { chunks, kind } => {
+                    placed.fillers += 1;
+                    self.reserve(chunks, kind);
+                    self.others();
+                    continue;
+                }
+                Step::Plug => None,
+                Step::Measured { number } => Some(number as usize),
+            };
+            let (_, image) = self.packs.load(len, &mut self.random).expect("the module area has room");
+            match (plan.landed(&image), number) {
+                (Landing::Keep, Some(number)) => {
+                    placed.images.truncate(number);
+                    placed.images.push(image);
+                }
+                (Landing::Keep, None) => panic!("a plug is no measured program"),
+                (Landing::Hold, _) => {}
+                (Landing::Restart { from }, _) => placed.restarts.push(from),
+            }
+            self.others();
+        }
+        placed
+    }
+}
+
+#[derive(Debug, Default)]
+struct Placed {
+    images: Vec<Image>,
+    loads: u32,
+    fillers: u32,
+    restarts: Vec<u32>,
+}
+
+impl Placed {
+    fn footprint(&self) -> Footprint {
+        Footprint::of(&self.images)
+    }
+}
+
+#[test]
+fn a_quiet_pack_needs_one_filler_a_program() {
+    let placed = Host::quiet().place(wanted(PackMode::Off, 4096), 121);
+    let footprint = placed.footprint();
+    assert_eq!((footprint.own_page_programs, footprint.pages_4k), (4096, 4096));
+    assert_eq!(footprint.line_offsets, 62, "every line at which a 3-chunk program does not cross the page's end");
+    // 17 plugs, and what it takes to find the end of the first pack.
+    assert!(placed.loads <= 2 * 4096 + 17 + 30, "{} loads", placed.loads);
+}
+
+#[test]
+fn known_packs_are_filled_to_their_end() {
+    for (nodes, shift) in [(1, 0), (1, 513), (2, 77)] {
+        let mut host = Host::new(PackChoice::First, shift, nodes, Vec::new());
+        let placed = host.place(wanted(PackMode::Off, 8192), 1029);
+        assert_eq!(placed.footprint().own_page_programs, 8192);
+        assert!(placed.loads <= 2 * 8192 + 120, "{nodes} nodes: {} loads", placed.loads);
+    }
+}
+
+#[test]
+fn fixed_offset_puts_every_program_at_the_same_line() {
+    let fixed = Wanted { stride: Stride::Page, offset: OffsetRule::Fixed, ..wanted(PackMode::Off, 2048) };
+    let footprint = Host::quiet().with_holes(40, 7).place(fixed, 121).footprint();
+    assert_eq!((footprint.own_page_programs, footprint.line_offsets), (2048, 1));
+}
+
+#[test]
+fn random_offsets_follow_the_seed_and_cover_the_page() {
+    let lines = |seed| {
+        let random = Wanted { offset: OffsetRule::Random, seed, ..wanted(PackMode::Off, 1024) };
+        let placed = Host::quiet().place(random, 121);
+        assert_eq!((placed.footprint().own_page_programs, placed.footprint().line_offsets), (1024, 62));
+        placed.images.iter().map(|image| image.addr.line_in_page()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(1), lines(1));
+    assert_ne!(lines(1), lines(2));
+    let steps: std::collections::BTreeSet<u32> = lines(1).windows(2).map(|pair| pair[1].abs_diff(pair[0])).collect();
+    assert!(steps.len() > 40, "no walk: {steps:?}");
+}
+
+#[test]
+fn strides_are_what_they_say() {
+    for (stride, bytes) in [(Stride::Page, 4096), (Stride::PageAndGuard, 8192)] {
+        let wanted = Wanted { stride, offset: OffsetRule::Fixed, ..wanted(PackMode::Off, 100) };
+        let images = Host::quiet().place(wanted, 121).images;
+        let pages =
+            images.windows(2).filter(|pair| (pair[1].addr.page() - pair[0].addr.page()) * 4096 == bytes).count();
+        assert_eq!(pages, 99, "{stride}");
+    }
+}
+
+#[test]
+fn bodies_of_almost_a_page_and_more_get_pages_of_their_own() {
+    for len in [3717, 4096, 9000] {
+        assert_eq!(Host::quiet().place(wanted(PackMode::Off, 256), len).footprint().own_page_programs, 256, "{len}");
+    }
+}
+
+#[test]
+fn every_program_gets_a_region_of_its_own_wherever_the_packs_lie() {
+    for (nodes, shift) in [(1, 0), (1, 1), (1, 511), (1, 700), (2, 300)] {
+        let mut host = Host::new(PackChoice::First, shift, nodes, Vec::new());
+        let placed = host.place(wanted(PackMode::OffTwoMeg, 150), 121);
+        assert_eq!(placed.footprint().regions_2m, 150, "{nodes} nodes, shifted by {shift} pages");
+        assert_eq!(placed.footprint().own_region_programs, 150);
+        let pages: std::collections::BTreeSet<u64> =
+            placed.images.iter().map(|image| image.addr.page() % 512).collect();
+        assert!(pages.len() > 16, "an iTLB for 4 KiB pages would see one set: {pages:?}");
+        assert!(placed.fillers <= 150 * 38 + 60, "{} fillers", placed.fillers);
+    }
+}
+
+#[test]
+fn all_arms_of_a_case_load_as_many_fillers() {
+    for fillers_of in [PackMode::Off, PackMode::OffTwoMeg] {
+        let arms = [PackMode::On, PackMode::Placebo, PackMode::Off, PackMode::OffTwoMeg];
+        let arms = arms.into_iter().filter(|arm| *arm != PackMode::OffTwoMeg || fillers_of == PackMode::OffTwoMeg);
+        let fillers: Vec<u32> =
+            arms.map(|arm| Host::quiet().place(Wanted { fillers_of, ..wanted(arm, 64) }, 121).fillers).collect();
+        let (least, most) = (*fillers.iter().min().unwrap(), *fillers.iter().max().unwrap());
+        assert!(most - least <= 12, "{fillers_of}: {fillers:?}");
+    }
+}
+
+#[test]
+fn a_hole_that_is_too_small_is_left_behind() {
+    let placed = Host::quiet().with_holes(20, 600).place(wanted(PackMode::On, 2048), 121);
+    let footprint = placed.footprint();
+    assert_eq!((footprint.programs, footprint.pages_4k), (2048, footprint.ideal_pages_4k));
+    assert!(placed.restarts.iter().all(|from| *from == 0) && placed.restarts.len() <= 16, "{:?}", placed.restarts);
+}
+
+#[test]
+fn dense_programs_begin_a_page_even_where_small_holes_are_left() {
+    for hole in [2, 7, 40] {
+        let placed = Host::quiet().with_holes(9, hole).place(wanted(PackMode::Placebo, 64), 121);
+        assert_eq!(placed.footprint().pages_4k, 3, "holes of {hole}");
+    }
+}
+
+#[test]
+fn more_programs_than_a_pack_holds_are_placed_in_several() {
+    for (len, programs) in [(3717, 700), (121, 16_384)] {
+        let footprint = Host::quiet().place(wanted(PackMode::On, programs), len).footprint();
+        assert_eq!(footprint.programs, programs);
+        assert!(footprint.pages_4k <= footprint.ideal_pages_4k * 102 / 100, "{footprint:?}");
+    }
+}
+
+#[test]
+fn others_between_two_programs_cost_their_chunks_and_no_restart() {
+    let churn = [Churn::Nothing; 40].into_iter().chain([Churn::Load(5)]).collect();
+    let placed = Host::new(PackChoice::First, 0, 1, churn).place(wanted(PackMode::On, 2048), 121);
+    let footprint = placed.footprint();
+    assert!(placed.restarts.is_empty(), "{:?}", placed.restarts);
+    assert!(footprint.pages_4k <= footprint.ideal_pages_4k * 106 / 100, "{footprint:?}");
+}
+
+#[test]
+fn pages_of_foreign_programs_are_left_to_them() {
+    let mut host = Host::quiet();
+    let theirs: Vec<Image> = (0..3)
+        .map(|_| {
+            let (_, image) = host.packs.load(300, &mut host.random).unwrap();
+            host.reserve(57, FillerKind::Extended);
+            image
+        })
+        .collect();
+    let mut plan = Planner::new(wanted(PackMode::Off, 1), RULES, &theirs);
+    while plan.next_step() == Some(Step::Plug) {
+        plan.landed(&host.packs.load(121, &mut host.random).unwrap().1);
+    }
+    let beside = Image { addr: Addr(theirs[2].addr.0 + 512), len: 121 };
+    assert_eq!(plan.landed(&beside), Landing::Hold);
+}
+
+#[test]
+fn a_hopeless_host_ends_the_plan_all_the_same() {
+    // Every program lands on the same page, whatever is loaded.
+    let mut plan = Planner::new(wanted(PackMode::Off, 8), RULES, &[]);
+    let (mut steps, mut kept) = (0u32, 0);
+    while let Some(step) = plan.next_step() {
+        steps += 1;
+        if !matches!(step, Step::Filler { .. }) {
+            let image = Image { addr: Addr(0x10_0000 + u64::from(steps) % 20 * 192 + 8), len: 121 };
+            kept += u32::from(plan.landed(&image) == Landing::Keep);
+        }
+    }
+    assert_eq!(kept, 8);
+}
+
+#[test]
+fn where_packs_are_dirty_or_clean_both_arms_still_find_their_places() {
+    let mut host = Host::new(PackChoice::DirtyOrClean, 9, 1, Vec::new());
+    // An old pack with room for thousands of programs, dirty once something in it goes.
+    let old = host.reserve(20, FillerKind::Extended);
+    host.reserve(PACK / 2, FillerKind::Classic);
+    host.reserve(PACK / 2 + 1, FillerKind::Classic);
+    host.packs.free(old);
+    let placed = host.place(wanted(PackMode::Off, 2048), 121);
+    assert_eq!(placed.footprint().own_page_programs, 2048);
+    assert!(placed.loads <= 2 * 2048 + 400, "{} loads", placed.loads);
+}
+
+const PACK: u32 = (REGION_BYTES / CHUNK_BYTES) as u32;
+
+fn churn() -> impl Strategy<Value = Vec<Churn>> {
+    // The last entry loads no more than an oversize image now and then.
+    let one = prop_oneof![
+        6 => Just(Churn::Nothing),
+        3 => (1u32..80).prop_map(Churn::Load),
+        1 => (1u32..80).prop_map(Churn::LoadClassic),
+        4 => Just(Churn::Unload),
+        1 => (PACK + 1..PACK + 300).prop_map(Churn::Load),
+    ];
+    proptest::collection::vec(one, 8..60).prop_map(|mut churn| {
+        // As many go as come, and oversize images only once: the area would fill up.
+        let large = |churn: &Churn| matches!(churn, Churn::Load(chunks) if *chunks > PACK);
+        let mut seen = false;
+        churn.retain(|churn| !large(churn) || !std::mem::replace(&mut seen, true));
+        let loads = churn.iter().filter(|churn| matches!(churn, Churn::Load(_) | Churn::LoadClassic(_))).count();
+        churn.extend(std::iter::repeat_n(Churn::Unload, loads));
+        churn
+    })
+}
+
+fn choice() -> impl Strategy<Value = PackChoice> {
+    prop_oneof![Just(PackChoice::First), Just(PackChoice::DirtyOrClean)]
+}
+
+fn offset() -> impl Strategy<Value = OffsetRule> {
+    prop_oneof![Just(OffsetRule::Walk), Just(OffsetRule::Random), Just(OffsetRule::Fixed)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_others_load_every_spread_program_has_its_own_page(
+        len in 20u32..9000,
+        programs in 1u32..200,
+        offset in offset(),
+        choice in choice(),
+        shift in 0u64..1025,
+        nodes in 1u32..3,
+        holes in (0usize..40, 1u32..200),
+        churn in churn(),
+    ) {
+        let mut host = Host::new(choice, shift, nodes, churn).with_holes(holes.0, holes.1);
+        let placed = host.place(Wanted { offset, ..wanted(PackMode::Off, programs) }, len);
+        prop_assert_eq!(placed.images.len() as u32, programs);
+        prop_assert_eq!(placed.footprint().own_page_programs, programs);
+        prop_assert!(placed.loads < 200 * programs + 2500, "{} loads", placed.loads);
+    }
+
+    #[test]
+    fn whatever_others_load_every_program_gets_its_own_region(
+        programs in 1u32..40,
+        choice in choice(),
+        shift in 0u64..1025,
+        nodes in 1u32..3,
+        churn in churn(),
+    ) {
+        let mut host = Host::new(choice, shift, nodes, churn);
+        let placed = host.place(wanted(PackMode::OffTwoMeg, programs), 121);
+        prop_assert_eq!(placed.footprint().own_region_programs, programs);
+        prop_assert_eq!(placed.footprint().regions_2m, programs);
+    }
+
+    #[test]
+    fn whatever_others_load_dense_programs_stay_dense(
+        len in 20u32..3900,
+        programs in 64u32..600,
+        choice in choice(),
+        shift in 0u64..1025,
+        holes in (0usize..40, 1u32..200),
+        churn in churn(),
+    ) {
+        // Others load once in ten of our loads.
+        let churn = churn.into_iter().flat_map(|churn| [Churn::Nothing; 9].into_iter().chain([churn])).collect();
+        let mut host = Host::new(choice, shift, 1, churn).with_holes(holes.0, holes.1);
+        let placed = host.place(wanted(PackMode::On, programs), len);
+        prop_assert_eq!(placed.images.len() as u32, programs);
+        let footprint = placed.footprint();
+        let between = host.foreign_chunks.div_ceil(CHUNKS_PER_PAGE);
+        let most = footprint.ideal_pages_4k * 106 / 100 + between + 2;
+        prop_assert!(footprint.pages_4k <= most, "{footprint:?} after {:?}", placed.restarts);
+    }
+}

@@ -1,0 +1,245 @@
+//! The bpf tier of placement: every arm in the running kernel, with addresses held against what others say of the same programs,
+//! with a neighbour that loads and unloads, and under constant blinding.
+#![cfg(feature = "kernel")]
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use itlbench::machine::kernel::{KernelMachine, probe};
+use itlbench::machine::{Machine, Target};
+use itlbench::placement::{Footprint, Image};
+use itlbench::workload::{Case, FillerRule, OffsetRule, PackMode, Spec};
+use socket2::{Domain, SockFilter, Socket, Type};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The turn to use the kernel, or `None` where the tier cannot run.
+fn tier() -> Option<MutexGuard<'static, ()>> {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(reason) = probe::test_run() {
+        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
+        println!("SKIP bpf tier: {reason}");
+        return None;
+    }
+    Some(turn)
+}
+
+fn machine(harden: bool) -> KernelMachine {
+    KernelMachine::new(Some(1), harden, Arc::new(AtomicBool::new(false))).unwrap()
+}
+
+fn chain(arms: &[PackMode], programs: u32) -> Vec<Case> {
+    let spec = Spec { pack: arms.to_vec(), ..Spec::builtin("chain").unwrap() };
+    arms.iter().map(|&arm| spec.case(programs, arm)).collect()
+}
+
+/// Loads, checks that all run, fires once; where everything lies, and how many fillers there were.
+fn place(machine: &mut KernelMachine, case: &Case) -> (Vec<Image>, u32) {
+    let mut loaded = machine.load(case, 11).unwrap();
+    let check = loaded.check().unwrap();
+    assert_eq!(check.executed, case.programs, "{case}");
+    loaded.fire(Target::Programs, 100).unwrap();
+    let placed = (loaded.images().to_vec(), loaded.load_cost().fillers);
+    loaded.unload().unwrap();
+    placed
+}
+
+#[test]
+fn every_arm_lies_as_it_should_with_as_many_fillers() {
+    let Some(_turn) = tier() else { return };
+    let mut machine = machine(false);
+    let arms = [PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo];
+    let mut fillers = BTreeMap::new();
+    for case in chain(&arms, 12) {
+        let (images, loaded) = place(&mut machine, &case);
+        let print = Footprint::of(&images);
+        assert_eq!(print.missed(case.pack), None, "{case}: {print:?}");
+        fillers.insert(case.pack, loaded);
+    }
+    let (least, most) = (fillers.values().min().unwrap(), fillers.values().max().unwrap());
+    assert!(f64::from(*most) <= f64::from(*least) * 1.15, "{fillers:?}");
+}
+
+#[test]
+fn the_placebo_lies_as_dense_as_pack_on_in_another_order() {
+    let Some(_turn) = tier() else { return };
+    let mut machine = machine(false);
+    let cases = chain(&[PackMode::On, PackMode::Placebo], 512);
+    let [(on, _), (placebo, _)] = [0, 1].map(|at: usize| place(&mut machine, &cases[at]));
+    let order = |images: &[Image]| {
+        let mut order: Vec<usize> = (0..images.len()).collect();
+        order.sort_by_key(|&position| images[position].addr);
+        order
+    };
+    assert_eq!(Footprint::of(&on).pages_4k, Footprint::of(&placebo).pages_4k);
+    assert_ne!(order(&on), order(&placebo));
+}
+
+#[test]
+fn random_offsets_are_those_of_the_seed_and_no_walk() {
+    let Some(_turn) = tier() else { return };
+    let mut machine = machine(false);
+    let case = Case { offset: OffsetRule::Random, ..chain(&[PackMode::Off], 512).remove(0) };
+    let print = Footprint::of(&place(&mut machine, &case).0);
+    assert_eq!(print.missed(PackMode::Off), None, "{print:?}");
+    assert!((50..=62).contains(&print.line_offsets), "{print:?}");
+}
+
+#[test]
+fn bpftool_and_kallsyms_say_the_same_of_every_program() {
+    let Some(_turn) = tier() else { return };
+    let mut machine = machine(false);
+    for case in chain(&[PackMode::On, PackMode::Off], 64) {
+        let loaded = machine.load(&case, 3).unwrap();
+        let theirs = kallsyms();
+        for image in loaded.images() {
+            assert!(theirs.contains(&image.addr.0), "{case}: {} is not in kallsyms", image.addr);
+        }
+        let Some(lengths) = bpftool_lengths() else {
+            println!("SKIP bpftool: not here, or without JSON");
+            continue;
+        };
+        let ours = loaded.images().iter().map(|image| image.len).collect::<HashSet<u32>>();
+        for len in ours {
+            assert!(lengths.contains(&len), "{case}: bpftool knows no program of ours with {len} bytes: {lengths:?}");
+        }
+    }
+}
+
+/// Addresses of the programs named as ours.
+fn kallsyms() -> HashSet<u64> {
+    let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
+    let ours = text.lines().filter(|line| line.contains("_itlbench"));
+    ours.filter_map(|line| u64::from_str_radix(line.split(' ').next()?, 16).ok()).collect()
+}
+
+/// `bytes_jited` of the programs named as ours.
+fn bpftool_lengths() -> Option<HashSet<u32>> {
+    let output =
+        Command::new("bpftool").args(["-j", "prog", "show"]).output().ok().filter(|out| out.status.success())?;
+    let programs: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let ours = programs.as_array()?.iter().filter(|program| program["name"] == "itlbench");
+    Some(ours.filter_map(|program| u32::try_from(program["bytes_jited"].as_u64()?).ok()).collect())
+}
+
+#[test]
+fn released_fillers_are_gone_before_anything_runs() {
+    let Some(_turn) = tier() else { return };
+    let mut machine = machine(false);
+    let kept = chain(&[PackMode::Off], 256).remove(0);
+    let released = Case { fillers: FillerRule::Release, ..kept.clone() };
+    let memory = |case: &Case, machine: &mut KernelMachine| {
+        let loaded = machine.load(case, 3).unwrap();
+        let print = Footprint::of(loaded.images());
+        assert_eq!(print.missed(PackMode::Off), None, "{case}: {print:?}");
+        assert!(loaded.load_cost().fillers >= 256);
+        let sockets =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
+        let sockets = sockets.filter(|target| target.to_string_lossy().starts_with("socket:")).count();
+        loaded.unload().unwrap();
+        sockets
+    };
+    let (kept, released) = (memory(&kept, &mut machine), memory(&released, &mut machine));
+    assert!(kept >= 250 && released < 20, "{kept} and {released} sockets");
+}
+
+/// Loads and unloads programs at a rate until dropped, as a busy host does.
+struct Neighbour {
+    stop: Arc<AtomicBool>,
+    loads: Arc<AtomicU32>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Neighbour {
+    fn loading(per_second: u32) -> Self {
+        let (stop, loads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&loads));
+        let thread = std::thread::spawn(move || {
+            let (began, mut held, mut random) = (Instant::now(), VecDeque::new(), oorandom::Rand32::new(5));
+            while !stopped.load(Ordering::Relaxed) {
+                let due = began + Duration::from_secs(1) / per_second * counted.load(Ordering::Relaxed);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                held.push_back(classic(random.rand_range(4..200)));
+                if held.len() > 40 {
+                    held.remove(random.rand_range(0..40) as usize);
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { stop, loads, thread: Some(thread) }
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn classic(steps: u32) -> Socket {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+    let add = (0..steps).map(|_| SockFilter::new(0x04, 0, 0, 0x12345));
+    let filter: Vec<SockFilter> = add.chain([SockFilter::new(0x06, 0, 0, 0)]).collect();
+    socket.attach_filter(&filter).unwrap();
+    socket
+}
+
+#[test]
+fn a_neighbour_who_loads_and_unloads_does_not_spoil_the_placement() {
+    let Some(_turn) = tier() else { return };
+    let neighbour = Neighbour::loading(200);
+    let mut machine = machine(false);
+    for case in chain(&[PackMode::Off, PackMode::On, PackMode::Off, PackMode::Placebo], 1024) {
+        let before = neighbour.loads.load(Ordering::Relaxed);
+        let print = Footprint::of(&place(&mut machine, &case).0);
+        let meanwhile = neighbour.loads.load(Ordering::Relaxed) - before;
+        assert!(meanwhile > 5, "the neighbour is idle");
+        // What others put between our programs stays there: dense is only what the host lets be dense.
+        if case.pack == PackMode::Off || meanwhile < 100 {
+            assert_eq!(print.missed(case.pack), None, "{case}: {print:?}, {meanwhile} foreign loads");
+        }
+    }
+}
+
+/// A sysctl that goes back to what it was.
+struct Sysctl(&'static str, String);
+
+impl Sysctl {
+    fn set(path: &'static str, value: &str) -> Option<Self> {
+        let before = std::fs::read_to_string(path).ok()?;
+        std::fs::write(path, value).ok()?;
+        Some(Self(path, before))
+    }
+}
+
+impl Drop for Sysctl {
+    fn drop(&mut self) {
+        std::fs::write(self.0, &self.1).unwrap();
+    }
+}
+
+#[test]
+fn blinded_constants_change_lengths_and_not_the_placement() {
+    let Some(_turn) = tier() else { return };
+    let plain = place(&mut machine(false), &chain(&[PackMode::On], 8)[0]).0;
+    for level in ["1", "2"] {
+        let Some(_sysctl) = Sysctl::set("/proc/sys/net/core/bpf_jit_harden", level) else {
+            println!("SKIP: net.core.bpf_jit_harden cannot be set here");
+            return;
+        };
+        let mut machine = machine(true);
+        for case in chain(&[PackMode::On, PackMode::Off], 128) {
+            let (images, _) = place(&mut machine, &case);
+            let print = Footprint::of(&images);
+            assert_eq!(print.missed(case.pack), None, "harden={level}, {case}: {print:?}");
+            // Root's programs are blinded at 2 only.
+            assert_eq!(images[0].len > plain[0].len, level == "2", "{} and {}", images[0].len, plain[0].len);
+        }
+    }
+}
