@@ -25,7 +25,7 @@ test: deps ## run every test this host allows; the rest print SKIP and why (REQU
 	$(CARGO) test --locked -- --show-output
 
 bench: deps ## print the budget ratios of the tool itself
-	$(CARGO) bench --locked --bench ratios
+	$(CARGO) bench --locked --bench ratios --bench placement
 
 release: ## build one static-pie binary that runs on any x86_64 Linux
 	@sh scripts/release.sh

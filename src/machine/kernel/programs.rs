@@ -40,8 +40,10 @@ pub struct Programs {
 pub struct Maps {
     /// Every program by position.
     pub by_position: MapHandle,
-    /// The same programs in arrays of [`SLOTS`], for direct jumps; empty for `walk`.
+    /// The same programs in small arrays, for direct jumps; empty for `walk`.
     pub successors: Vec<MapHandle>,
+    /// Slots of each of those.
+    pub slots: u32,
     /// A u32 per position, counted in the check pass.
     pub executed: MapHandle,
 }
@@ -88,13 +90,19 @@ impl Programs {
 
     /// Makes the maps for `programs` programs.
     pub fn maps(&self, programs: u32) -> Result<Maps> {
+        self.maps_in_arrays(programs, SLOTS)
+    }
+
+    /// The same with successors in arrays of `slots`.
+    pub fn maps_in_arrays(&self, programs: u32, slots: u32) -> Result<Maps> {
         let arrays = match self.trigger {
-            TriggerKind::Chain => programs.div_ceil(SLOTS),
+            TriggerKind::Chain => programs.div_ceil(slots),
             TriggerKind::Walk => 0,
         };
         Ok(Maps {
             by_position: prog_array(programs)?,
-            successors: (0..arrays).map(|_| prog_array(SLOTS)).collect::<Result<_>>()?,
+            successors: (0..arrays).map(|_| prog_array(slots)).collect::<Result<_>>()?,
+            slots,
             executed: map(MapType::Array, "executed", 4 * programs, 1)?,
         })
     }
@@ -103,8 +111,8 @@ impl Programs {
     pub fn load_body(&self, maps: &Maps, position: u32, programs: u32) -> io::Result<OwnedFd> {
         let mut insns = self.body.clone();
         let next = (position + 1) % programs;
-        let successor = maps.successors.get((next / SLOTS) as usize);
-        self.patch(&mut insns, maps, position, successor, next % SLOTS);
+        let successor = maps.successors.get((next / maps.slots) as usize);
+        self.patch(&mut insns, maps, position, successor, next % maps.slots);
         sys::load_sched_cls(&insns)
     }
 
@@ -160,8 +168,8 @@ impl Maps {
     /// Puts a program where its callers jump to. The arrays hold it from now on; its descriptor may be closed.
     pub fn publish(&self, position: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
         set_program(&self.by_position, position, program)?;
-        match self.successors.get((position / SLOTS) as usize) {
-            Some(array) => set_program(array, position % SLOTS, program),
+        match self.successors.get((position / self.slots) as usize) {
+            Some(array) => set_program(array, position % self.slots, program),
             None => Ok(()),
         }
     }
@@ -171,7 +179,7 @@ impl Maps {
     /// the arrays are to be kept until the programs that jump through them are gone.
     pub fn retire(self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
         for array in &self.successors {
-            for slot in 0..SLOTS {
+            for slot in 0..self.slots {
                 // If it cannot be replaced it is deleted when the array goes: slower, and as clean.
                 let _ = set_program(array, slot, empty);
             }
