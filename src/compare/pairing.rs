@@ -1,4 +1,4 @@
-//! Which trials stand against which within one run: pack off against pack on, the trial being the unit.
+//! Which trials stand against which within one run: every other arm against pack on, the trial being the unit.
 
 use crate::runfile::Run;
 use crate::runfile::manifest::Design;
@@ -10,9 +10,19 @@ use super::digest::{Digest, TrialDigest};
 use super::effect::{Effect, SideValues, Unit};
 use super::verdict;
 
-/// Names of the two arms in every output.
-pub const BASELINE: &str = "pack on";
-pub const CANDIDATE: &str = "pack off";
+/// Names of the two arms that every run has, in every output.
+pub const BASELINE: &str = arm_name(PackMode::On);
+pub const CANDIDATE: &str = arm_name(PackMode::Off);
+
+/// Name of an arm in every output.
+pub const fn arm_name(arm: PackMode) -> &'static str {
+    match arm {
+        PackMode::On => "pack on",
+        PackMode::Off => "pack off",
+        PackMode::OffTwoMeg => "pack off-2m",
+        PackMode::Placebo => "placebo",
+    }
+}
 
 /// Every case of `run` that has a trial: in the order of the plan, then any that the plan does not name.
 pub fn cases(run: &Run) -> Vec<Case> {
@@ -33,7 +43,7 @@ pub fn counting<'a>(run: &'a Run, case: &'a Case) -> impl Iterator<Item = &'a Tr
     run.trials.iter().filter(move |trial| trial.placed && trial.case == *case)
 }
 
-/// Pack off against pack on for every workload, number of programs and metric that both arms of `run` have.
+/// Every other arm against pack on for every workload, number of programs and metric that both have.
 pub fn effects(run: &Run) -> Vec<Effect> {
     arms(&Digest::of("", run))
 }
@@ -54,10 +64,10 @@ pub(super) fn open_effects(run: &Digest) -> Vec<Effect> {
     let metrics = || Metric::ALL.into_iter();
     match run.manifest.design {
         Design::Arms => {
-            let of = |(on, off): &(Case, Case)| {
-                metrics().filter_map(|metric| effect(run, on, off, metric)).collect::<Vec<_>>()
+            let of = |(on, other): &(Case, Case)| {
+                metrics().filter_map(|metric| effect(run, on, other, metric)).collect::<Vec<_>>()
             };
-            pairs(&cases).iter().flat_map(of).collect()
+            against_on(&cases).iter().flat_map(of).collect()
         }
         Design::AgainstItself => {
             cases.iter().flat_map(|case| metrics().filter_map(|metric| against_itself(run, case, metric))).collect()
@@ -81,18 +91,24 @@ fn against_itself(run: &Digest, case: &Case, metric: Metric) -> Option<Effect> {
 
 /// The cases that differ in nothing but the arm, as (pack on, pack off).
 pub(super) fn pairs(cases: &[Case]) -> Vec<(Case, Case)> {
+    against_on(cases).into_iter().filter(|(_, other)| other.pack == PackMode::Off).collect()
+}
+
+/// The cases that differ in nothing but the arm, as (pack on, another arm), in the order of the arms.
+fn against_on(cases: &[Case]) -> Vec<(Case, Case)> {
     let on = cases.iter().filter(|case| case.pack == PackMode::On);
-    on.filter_map(|on| {
-        let off = Case { pack: PackMode::Off, ..on.clone() };
-        cases.contains(&off).then(|| (on.clone(), off))
+    on.flat_map(|on| {
+        let others = [PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo].map(|pack| Case { pack, ..on.clone() });
+        others.into_iter().filter(|other| cases.contains(other)).map(|other| (on.clone(), other))
     })
     .collect()
 }
 
-fn effect(run: &Digest, on: &Case, off: &Case, metric: Metric) -> Option<Effect> {
-    let side = |name, case| SideValues::of(name, vec![run.values(case, metric)], Unit::Trial);
-    Effect::new(on, metric, Unit::Trial, side(BASELINE, on)?, side(CANDIDATE, off)?)
+fn effect(run: &Digest, on: &Case, other: &Case, metric: Metric) -> Option<Effect> {
+    let side = |case: &Case| SideValues::of(arm_name(case.pack), vec![run.values(case, metric)], Unit::Trial);
+    Effect::new(on, metric, Unit::Trial, side(on)?, side(other)?)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +140,30 @@ mod tests {
         };
         assert!(low < 1.0 && high > 1.0);
         assert!((within_percent - 100.0 * (1.0 - low).max(high - 1.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_other_arm_stands_against_pack_on() {
+        let mut run = fixture::timed_run();
+        for spec in &mut run.manifest.workloads {
+            spec.pack.extend([PackMode::OffTwoMeg, PackMode::Placebo]);
+        }
+        for pack in [PackMode::OffTwoMeg, PackMode::Placebo] {
+            let like = if pack == PackMode::Placebo { PackMode::On } else { PackMode::Off };
+            let more: Vec<Trial> = run.trials.iter().filter(|trial| trial.case.pack == like).cloned().collect();
+            run.trials.extend(more.into_iter().map(|trial| Trial { case: Case { pack, ..trial.case }, ..trial }));
+        }
+        run.trials.iter_mut().for_each(|trial| trial.case.fillers_of = PackMode::OffTwoMeg);
+        let found = effects(&run);
+        let at = |candidate| {
+            let of =
+                |e: &&Effect| e.candidate.name == candidate && e.case.programs == 2048 && e.metric == Metric::WallNs;
+            found.iter().find(of).unwrap().verdict
+        };
+        assert_eq!((at("pack off"), at("pack off-2m")), (Verdict::Slower, Verdict::Slower));
+        assert!(matches!(at("placebo"), Verdict::NoDifference { .. }));
+        let cases = cases(&run);
+        assert_eq!(pairs(&cases).len() * 3, against_on(&cases).len());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::units::{self, figure, or_absent, percent};
 use super::wording::{not_measured, wrap};
 use super::{attribution, misses};
 use crate::compare::Effect;
+use crate::compare::pairing::CANDIDATE;
 use crate::placement::Footprint;
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
@@ -125,9 +126,19 @@ fn others(summary: &Summary<'_>) -> Vec<String> {
 
 fn effects(summary: &Summary<'_>) -> Vec<String> {
     let header = ["workload", "programs", "off / on", "95 % interval", "p", "n", "verdict"];
+    // With one candidate its name stands in the heading of its column, with several in every row.
+    let several = summary.effects.iter().any(|effect| effect.candidate.name != CANDIDATE);
+    let header = if several { header.map(|name| if name == "off / on" { "against on" } else { name }) } else { header };
+    let named = |effect: &Effect| {
+        let mut row = effect_row(effect);
+        if several {
+            row[1] = format!("{}, {}", row[1], effect.candidate.name);
+        }
+        row
+    };
     let block = |&metric: &Metric| {
         let of_metric = summary.effects.iter().filter(|effect| effect.metric == metric);
-        let rows: Vec<Vec<String>> = of_metric.map(effect_row).collect();
+        let rows: Vec<Vec<String>> = of_metric.map(named).collect();
         match rows.is_empty() {
             true => Vec::new(),
             false => headed_grid(&format!("Effect on {}:", headed(summary, metric)), &header, rows, &[0, 6]),

@@ -8,7 +8,7 @@ use super::COLUMNS;
 use crate::compare::{Effect, Verdict};
 use crate::workload::PackMode;
 
-/// One claim for each workload, of the primary metric.
+/// One claim for each workload and arm, of the primary metric.
 pub(super) fn claims(summary: &Summary<'_>) -> Vec<String> {
     let effects = claimed(summary);
     if effects.is_empty() {
@@ -23,7 +23,10 @@ pub(super) fn claimed<'a>(summary: &'a Summary<'_>) -> Vec<&'a Effect> {
     let metric = summary.primary();
     let mut largest: Vec<&Effect> = Vec::new();
     for effect in summary.effects.iter().filter(|effect| effect.metric == metric) {
-        match largest.iter_mut().find(|known| known.case.workload == effect.case.workload) {
+        let same = |known: &&mut &Effect| {
+            (&known.case.workload, &known.candidate.name) == (&effect.case.workload, &effect.candidate.name)
+        };
+        match largest.iter_mut().find(same) {
             Some(known) if known.case.programs < effect.case.programs => *known = effect,
             Some(_) => {}
             None => largest.push(effect),

@@ -8,6 +8,14 @@ use super::{Block, COLUMNS, claim};
 use crate::samples::Metric;
 use crate::workload::{Case, PackMode};
 
+/// Arms with label and mark.
+const ARMS: [(PackMode, &str, char); 4] = [
+    (PackMode::On, "pack on", 'x'),
+    (PackMode::Off, "pack off", 'o'),
+    (PackMode::OffTwoMeg, "off-2m", 'm'),
+    (PackMode::Placebo, "placebo", 'p'),
+];
+
 /// Columns of the scale.
 const SCALE: usize = 58;
 
@@ -15,10 +23,9 @@ const SCALE: usize = 58;
 pub(super) fn block(summary: &Summary<'_>) -> Option<Block> {
     let metric = summary.primary();
     let case = plotted(summary)?;
-    let on = medians(summary, case, PackMode::On, metric);
-    let off = medians(summary, case, PackMode::Off, metric);
+    let arms = ARMS.map(|(arm, label, mark)| (label, medians(summary, case, arm, metric), mark));
     let what = format!("{} at {} programs, {}", case.workload, case.programs, headed(summary, metric));
-    Some(plot("Trial medians", &what, "trial", &[("pack on", on, 'x'), ("pack off", off, 'o')]))
+    Some(plot("Trial medians", &what, "trial", &arms))
 }
 
 /// Values of several sides, a line each, on one scale; one mark a `unit`.

@@ -6,7 +6,7 @@ use super::super::table::{grid, headed, pages};
 use super::super::units::{self, ABSENT, figure, percent, ratio};
 use super::super::wording::{ascii, wrap};
 use super::{Block, COLUMNS};
-use crate::compare::Effect;
+use crate::compare::{Effect, pairing};
 use crate::samples::Metric;
 use crate::workload::{Case, PackMode};
 
@@ -32,19 +32,27 @@ fn results(summary: &Summary<'_>, workload: &str, metric: Metric) -> Vec<String>
     let mut points: Vec<&Case> =
         summary.cases.iter().map(|case| &case.case).filter(|case| case.workload == workload).collect();
     points.dedup_by_key(|case| case.programs);
-    let rows: Vec<Vec<String>> = points.into_iter().map(|point| result_row(summary, point, metric)).collect();
-    let header = ["programs", "pack on", "pack off", "off/on", "95 % interval", "n", "p"];
-    indented(&format!("{workload}, {}", headed(summary, metric)), grid(&header, rows, &[], COLUMNS))
+    let arms = [PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo];
+    let has =
+        |arm: &PackMode| summary.cases.iter().any(|case| case.case.workload == workload && case.case.pack == *arm);
+    let more = arms.into_iter().filter(|arm| *arm == PackMode::Off || has(arm));
+    let grids = more.flat_map(|arm| {
+        let rows = points.iter().map(|point| result_row(summary, point, arm, metric)).collect();
+        let ratio = format!("{arm}/on");
+        let header = ["programs", "pack on", pairing::arm_name(arm), &ratio, "95 % interval", "n", "p"];
+        grid(&header, rows, &[], COLUMNS)
+    });
+    indented(&format!("{workload}, {}", headed(summary, metric)), grids.collect())
 }
 
-fn result_row(summary: &Summary<'_>, point: &Case, metric: Metric) -> Vec<String> {
+fn result_row(summary: &Summary<'_>, point: &Case, candidate: PackMode, metric: Metric) -> Vec<String> {
     let arm = |pack| {
         let case = Case { pack, ..point.clone() };
         let spread = summary.cases.iter().find(|found| found.case == case).and_then(|case| case.metrics.get(&metric));
         spread.map_or((ABSENT.to_owned(), 0), |spread| (figure(spread.median), spread.trials))
     };
-    let ((on, on_trials), (off, off_trials)) = (arm(PackMode::On), arm(PackMode::Off));
-    let effect = effect(summary, point, metric);
+    let ((on, on_trials), (off, off_trials)) = (arm(PackMode::On), arm(candidate));
+    let effect = effect(summary, point, candidate, metric);
     vec![
         point.programs.to_string(),
         on,
@@ -56,8 +64,9 @@ fn result_row(summary: &Summary<'_>, point: &Case, metric: Metric) -> Vec<String
     ]
 }
 
-fn effect<'a>(summary: &'a Summary<'_>, point: &Case, metric: Metric) -> Option<&'a Effect> {
-    summary.effects.iter().find(|effect| {
+fn effect<'a>(summary: &'a Summary<'_>, point: &Case, arm: PackMode, metric: Metric) -> Option<&'a Effect> {
+    let mut of_arm = summary.effects.iter().filter(|effect| effect.candidate.name == pairing::arm_name(arm));
+    of_arm.find(|effect| {
         effect.case.workload == point.workload && effect.case.programs == point.programs && effect.metric == metric
     })
 }
