@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::KernelMachine;
+use itlbench::runfile::Run;
+use itlbench::samples::histogram;
 use itlbench::workload::{PackMode, Spec};
 use serde_json::Value;
 
@@ -95,6 +98,29 @@ fn ids_and_lengths_are_those_of_bpftool() {
         }
     }
     assert!(compared >= 64, "only {compared}");
+}
+
+#[test]
+fn what_a_case_costs_beside_is_recorded() {
+    let Some(_turn) = tier() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let args = ["run", "--programs", "64", "--trials", "1", "--samples", "2", "--out", out.path().to_str().unwrap()];
+    let output = Command::new(env!("CARGO_BIN_EXE_itlbench")).args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Cost beside (median trial):"), "{text}");
+    let run = Run::read(Path::new(text.lines().last().unwrap())).unwrap();
+    for trial in &run.trials {
+        let beside = trial.beside.as_ref().unwrap();
+        let latency = histogram::decode(beside.load_latency.as_deref().unwrap()).unwrap();
+        assert!(latency.len() >= 64 && latency.min() > 1000, "{} loads", latency.len());
+        assert!(latency.max() < trial.load.load_ns + trial.load.load_ns / 100, "no load takes longer than all");
+        for map in [beside.before, beside.loaded, beside.unloaded] {
+            assert!(map.kib_4k.is_some_and(|kib| kib > 0), "{map:?}");
+        }
+        let packs = beside.packs.as_ref().unwrap();
+        assert!(packs.areas >= 1 && packs.reserved_pages >= u64::from(trial.footprint.pages_4k), "{packs:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::caveat::Caveat;
 use crate::counters::{Choice, Group, Meter, MeterAbsence, Reading, Refusal};
 use crate::placement::{Image, Observed};
 use crate::sampling::{Record, Sampling, Symbols};
+use crate::survey::vmalloc::Packs;
+use crate::trial::beside::DirectMap;
 use crate::trial::{Check, LoadCost};
 use crate::workload::Case;
 
@@ -73,10 +75,31 @@ pub struct Fired {
     pub wall_ns: u64,
 }
 
+/// The machine once nothing of the tool's is left in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    pub direct_map: DirectMap,
+    pub waited_ns: u64,
+}
+
+/// A load as the kernel's memory shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedMemory {
+    pub direct_map: DirectMap,
+    /// Everybody's packs.
+    pub packs: Option<Packs>,
+    /// Of every load of a program like the measured ones.
+    pub load_latencies_ns: Vec<u64>,
+}
+
 /// A machine that loads cases.
 pub trait Machine: std::fmt::Debug {
     /// Loads the programs of `case` where its arm wants them, and verifies where they are.
     fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>>;
+    /// Waits until all that was unloaded is free, and looks at the direct map; `None` where there is none.
+    fn settled(&mut self) -> Option<Settled> {
+        None
+    }
     /// Opens what can be counted around the trigger.
     fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>>;
     /// Opens the meters of what else runs on the CPU of the windows.
@@ -93,6 +116,10 @@ pub trait Loaded: std::fmt::Debug {
     fn images(&self) -> &[Image];
     /// By which pages they are mapped now; observed, not assumed.
     fn observe_mapping(&mut self) -> Observed;
+    /// What the load takes of the kernel's memory now; `None` where nothing is real.
+    fn memory(&self) -> Option<LoadedMemory> {
+        None
+    }
     /// What loading took.
     fn load_cost(&self) -> &LoadCost;
     /// Lets every program count its executions and reads the counts.

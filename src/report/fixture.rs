@@ -8,7 +8,9 @@ use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
-use crate::trial::{Check, LoadCost, Sample, Trial};
+use crate::samples::histogram;
+use crate::survey::vmalloc::{Packs, ToldBy};
+use crate::trial::{Beside, Check, DirectMap, LoadCost, Sample, Trial};
 use crate::workload::{Case, PackMode, Plan, Spec};
 
 /// Trials of each case.
@@ -89,7 +91,10 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
     let mut trials: Vec<Trial> =
         trials.map(|(at, slot)| trial(&plan.cases[slot.case], slot.trial, at as u32, &groups)).collect();
     if machine == MachineKind::Sim {
-        trials.iter_mut().for_each(|trial| trial.mapping = trial.mapping.take().map(simulated));
+        for trial in &mut trials {
+            trial.mapping = trial.mapping.take().map(simulated);
+            trial.beside = None;
+        }
     }
     let mut caveats = vec![Caveat::PackOffEmulated];
     caveats.extend(host.hypervisor.clone().map(|hypervisor| Caveat::VirtualMachine { hypervisor }));
@@ -158,6 +163,7 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         started_ms: u64::from(sequence) * 500,
         footprint: Footprint::of(&images),
         mapping: Some(mapping(&images)),
+        beside: Some(beside()),
         images,
         placed: true,
         load: LoadCost { programs: case.programs, fillers: case.programs, plugs: 3, settle_ns: 0, load_ns: 9_000_000 },
@@ -167,6 +173,21 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         misses: None,
         unload_ns: 1_000_000,
         caveats: Vec::new(),
+    }
+}
+
+/// Three packs, two splits, loads of 40 us but for a few of 79.
+fn beside() -> Beside {
+    let map = |splits| DirectMap { kib_4k: Some(4096), splits_2m: Some(splits), ..DirectMap::default() };
+    let loads: Vec<u64> = (0..100).map(|at| if at < 96 { 40_000 } else { 79_000 }).collect();
+    let latency = histogram::of_values(&loads).and_then(|all| histogram::encode(&all));
+    Beside {
+        before: map(7),
+        loaded: map(9),
+        unloaded: map(9),
+        packs: Some(Packs { told_by: ToldBy::Caller, areas: 3, reserved_pages: 1536, ranges: Vec::new() }),
+        load_latency: latency.ok(),
+        freed_ns: 21_500_000,
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod attribution;
 pub mod attach;
+pub mod beside;
 pub mod caveats;
 pub mod chart;
 pub mod comparison;

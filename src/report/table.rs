@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::beside;
 use super::echo;
 use super::mapping;
 use super::summary::{CaseSummary, Summary};
@@ -36,6 +37,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(listed("Derived figures (largest number of programs):", attribution::derived_lines(summary, true)));
     lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
     lines.extend(listed("Whose code missed the iTLB:", misses::lines(summary)));
+    lines.extend(beside_it(summary));
     lines.extend(listed("Not measured:", not_measured(summary)));
     lines.extend(listed("Read with care:", summary.caveats.iter().map(ToString::to_string)));
     lines.join("\n") + "\n"
@@ -158,6 +160,16 @@ fn effect_row(effect: &Effect) -> Vec<String> {
         format!("{}+{}", effect.baseline.trials, effect.candidate.trials),
         effect.conclusion(),
     ]
+}
+
+fn beside_it(summary: &Summary<'_>) -> Vec<String> {
+    let rows = beside::rows(summary).into_iter().map(|(case, cells)| [point(case), cells].concat()).collect::<Vec<_>>();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = section("Cost beside (median trial):", &beside::HEADER, rows);
+    lines.extend(wrap(beside::LEGEND, COLUMNS, "  ", "  "));
+    lines
 }
 
 /// `cycles/exec (measured)`: the provenance stands in every heading.

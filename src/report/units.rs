@@ -103,7 +103,7 @@ pub fn provenance(metric: Metric, machine: MachineKind) -> &'static str {
 }
 
 /// Without the minus sign of a value that rounds to zero.
-fn fixed(value: f64, decimals: usize) -> String {
+pub fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     match text.strip_prefix('-') {
         Some(digits) if digits.bytes().all(|byte| matches!(byte, b'0' | b'.')) => digits.to_owned(),

@@ -7,6 +7,7 @@ pub mod manifest;
 mod noise;
 pub mod reader;
 mod reading;
+mod seal;
 pub mod wire;
 pub mod writer;
 

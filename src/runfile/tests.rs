@@ -11,6 +11,8 @@ use crate::host::Facts;
 use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
+use crate::survey::vmalloc::{Packs, ToldBy};
+use crate::trial::beside::{Beside, DirectMap};
 use crate::trial::{Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
@@ -116,6 +118,22 @@ fn sample(shape: Vec<usize>) -> impl Strategy<Value = Sample> {
     )
 }
 
+fn beside() -> impl Strategy<Value = Option<Beside>> {
+    let map = any::<(Option<u64>, Option<u64>)>().prop_map(|(kib_4k, splits_2m)| DirectMap {
+        kib_4k,
+        splits_2m,
+        ..DirectMap::default()
+    });
+    let packs = prop::option::of(any::<(u32, u64)>()).prop_map(|packs| {
+        let packs = packs?;
+        Some(Packs { told_by: ToldBy::Caller, areas: packs.0, reserved_pages: packs.1, ranges: Vec::new() })
+    });
+    let beside = (map, packs, any::<(Option<String>, u64)>()).prop_map(|(map, packs, (load_latency, freed_ns))| {
+        Beside { before: DirectMap::default(), loaded: map, unloaded: map, packs, load_latency, freed_ns }
+    });
+    prop::option::of(beside)
+}
+
 fn mapping() -> impl Strategy<Value = Option<Observed>> {
     let leaf = (any::<(bool, bool, bool)>(), prop::option::of(any::<u64>())).prop_map(|(rights, frame)| Leaf {
         size: PageSize::Small,
@@ -141,6 +159,7 @@ prop_compose! {
         samples in vec(sample(shape), 0..4),
         caveats in vec(caveat(), 0..2),
         mapping in mapping(),
+        beside in beside(),
     ) -> Trial {
         // No image is longer than the module area holds; a footprint counts every page.
         let image = |(addr, len): (u64, u32)| Image { addr: Addr(addr >> 1), len: len >> 13 };
@@ -151,6 +170,7 @@ prop_compose! {
             case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, caveats,
             footprint: Footprint::of(&images),
             mapping,
+            beside,
             images,
             load: LoadCost { programs, fillers, plugs, settle_ns, load_ns },
             check: Check { executed, fewest, most, executions_per_run },
@@ -223,6 +243,7 @@ fn small() -> Run {
         started_ms: 10,
         footprint: Footprint::of(&images),
         mapping: None,
+        beside: None,
         images: images.clone(),
         placed: true,
         load: LoadCost::default(),

@@ -24,12 +24,13 @@ use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::sampling::{Misses, Sampling};
-use crate::trial::{Check, LoadCost, Sample, Trial};
+use crate::trial::{Beside, Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, FillerRule, OffsetRule, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{Design, MachineKind, Manifest};
 use super::noise::MeterRows;
 use super::reading::ReadingRow;
+pub(super) use super::seal::{EndRecord, seal, seal_holds};
 
 /// The schema that this build writes, and the newest it reads.
 pub const SCHEMA: u32 = 1;
@@ -265,6 +266,8 @@ pub(super) struct PlacementRecord {
     footprint: Footprint,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mapping: Option<Observed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beside: Option<Beside>,
     load: LoadCost,
     images: Vec<ImageRow>,
 }
@@ -279,6 +282,7 @@ impl PlacementRecord {
             placed: trial.placed,
             footprint: trial.footprint.clone(),
             mapping: trial.mapping.clone(),
+            beside: trial.beside.clone(),
             load: trial.load.clone(),
             images: trial.images.iter().map(|image| ImageRow(HexAddr(image.addr.0), image.len)).collect(),
         }
@@ -348,6 +352,7 @@ impl TrialRecord {
             started_ms: self.started_ms,
             footprint: placement.footprint,
             mapping: placement.mapping,
+            beside: placement.beside,
             images: images.collect(),
             placed: placement.placed,
             load: placement.load,
@@ -362,38 +367,4 @@ impl TrialRecord {
         let known = |(name, text)| Some((serde_json::from_value(serde_json::Value::String(name)).ok()?, text));
         (trial, self.histograms.into_iter().filter_map(known).collect())
     }
-}
-
-/// `end`, without the checksum, which [`seal`] appends.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct EndRecord {
-    /// Records of each kind before this one.
-    pub placements: u32,
-    pub trials: u32,
-    pub planned: u32,
-    pub interrupted: bool,
-}
-
-/// What stands between the body of `end` and its checksum.
-const CHECKSUM_KEY: &str = ",\"checksum\":\"";
-
-/// The `end` line without its line feed. The checksum is its last field and covers every byte of the file before its own
-/// digits, so the counts in `end` are covered too. CRC-32 (ISO-HDLC, as zlib's): finds every damage of up to 32 bits in a
-/// row, in any file below 512 MiB also any two flipped bits, and all but one in 4 * 10^9 of the rest. It is there
-/// against damage; against forgery no unkeyed sum helps.
-pub(super) fn seal(end: &EndRecord, mut before: crc32fast::Hasher) -> serde_json::Result<Vec<u8>> {
-    let mut line = line("end", end)?;
-    line.pop();
-    line.extend_from_slice(CHECKSUM_KEY.as_bytes());
-    before.update(&line);
-    line.extend_from_slice(format!("{:08x}\"}}", before.finalize()).as_bytes());
-    Ok(line)
-}
-
-/// Whether the `end` line in `line` carries the sum of all bytes before its digits.
-pub(super) fn seal_holds(line: &[u8], mut before: crc32fast::Hasher) -> bool {
-    let Some(cut) = line.len().checked_sub("01234567\"}".len()) else { return false };
-    let (head, tail) = line.split_at(cut);
-    before.update(head);
-    head.ends_with(CHECKSUM_KEY.as_bytes()) && tail == format!("{:08x}\"}}", before.finalize()).as_bytes()
 }

@@ -48,6 +48,15 @@ pub fn of_trial(trial: &Trial, groups: &[Group], metric: Metric) -> Result<Optio
     Ok((!histogram.is_empty()).then_some(histogram))
 }
 
+/// Of values as they are.
+pub fn of_values(values: &[u64]) -> Result<Histogram<u64>, HistogramError> {
+    let mut histogram = empty()?;
+    for value in values {
+        histogram.record(*value).map_err(|error| HistogramError::Record(error.to_string()))?;
+    }
+    Ok(histogram)
+}
+
 /// Every metric of `trial` as the run file stores it.
 pub fn encode_trial(trial: &Trial, groups: &[Group]) -> Result<BTreeMap<Metric, String>, HistogramError> {
     let mut encoded = BTreeMap::new();

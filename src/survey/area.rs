@@ -111,4 +111,13 @@ mod tests {
         let all: u32 = map.iter().flat_map(|area| &area.cells).map(|cell| cell.bytes()).sum();
         assert_eq!(all, 6 * 600 + 300 + 4000 + 2, "every byte once");
     }
+
+    #[test]
+    fn a_pack_that_begins_inside_a_region_keeps_its_pages() {
+        let ranges = vec![(Addr(0xffff_ffff_c000_1000), 512)];
+        let packs = Packs { told_by: ToldBy::Address, areas: 1, reserved_pages: 512, ranges };
+        let map = areas(&survey(), Some(&packs));
+        assert_eq!((map[0].pack, map[0].cells[0].foreign, map[0].used()), (false, 3600, 1));
+        assert_eq!((map[1].pack, map[1].cells[0].own), (true, 116));
+    }
 }

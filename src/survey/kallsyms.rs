@@ -91,6 +91,7 @@ mod tests {
             ("bpf_prog_0123456789abcdef", "0123456789abcdef"),
             ("bpf_prog_0123456789abcdef_a_b", "a_b"),
             ("bpf_prog_test", "test"),
+            ("bpf_prog_abcdefghijklmnop_x", "abcdefghijklmnop_x"),
             ("bpf_trampoline_6442460352", "bpf_trampoline_6442460352"),
         ] {
             assert_eq!(program_name(symbol), name);

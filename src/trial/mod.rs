@@ -1,10 +1,12 @@
 //! In: a case, a machine and its counters. Out: one recorded trial.
 //! The protocol of DESIGN: load fresh, verify, check pass, warm up, calibrate, baseline, windows, unload.
 
+pub mod beside;
 pub mod disturbance;
+mod mapping;
 pub mod protocol;
 pub mod record;
 pub mod runner;
 
 pub use protocol::Protocol;
-pub use record::{Check, LoadCost, Sample, Trial};
+pub use record::{Beside, Check, DirectMap, LoadCost, Sample, Trial};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::beside::{Beside, DirectMap};
 use crate::caveat::Caveat;
 use crate::counters::{Reading, Unusable};
 use crate::placement::{Footprint, Image, Observed};
@@ -69,6 +70,9 @@ pub struct Trial {
     /// By which pages they are mapped, before the windows; absent in files that were written before it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<Observed>,
+    /// Memory, direct map and loading; absent in files that were written before it was looked at, and where nothing is real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// Where every program lies, in the order of visits.
     pub images: Vec<Image>,
     /// False if the placement missed its goal; then the trial is left out of the effect.

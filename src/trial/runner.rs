@@ -2,12 +2,17 @@
 
 use crate::caveat::Caveat;
 use crate::counters::Reading;
-use crate::machine::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Target};
+use crate::machine::{
+    Counters, Loaded, LoadedMemory, Machine, MachineError, Meters, MissSampler, Result, Settled, Target,
+};
 use crate::placement::{Footprint, Observed};
+use crate::samples::histogram;
 use crate::sampling::Misses;
 use crate::workload::{Case, Slot};
 
+use super::beside::Beside;
 use super::disturbance;
+use super::mapping;
 use super::protocol::{self, Protocol};
 use super::record::{Check, LoadCost, Sample, Trial};
 
@@ -38,7 +43,9 @@ pub fn run_trial(
     instruments: &mut Instruments<'_>,
     protocol: &Protocol,
 ) -> Result<Trial> {
+    let before = machine.settled();
     let mut loaded = machine.load(case, start.slot.seed)?;
+    let memory = loaded.memory();
     let check = loaded.check()?;
     if check.executions_per_run == 0 {
         return Err(MachineError::failed(format!("failed to run `{case}`: the trigger executed no program")));
@@ -48,9 +55,11 @@ pub fn run_trial(
     let mut caveats = facts.caveats;
     caveats.extend(loaded.caveats());
     caveats.extend(windows.caveat);
-    caveats.extend(changed(&facts.mapping, &loaded.observe_mapping()));
+    caveats.extend(mapping::changed(&facts.mapping, &loaded.observe_mapping()));
     let misses = sample_misses(loaded.as_mut(), instruments, windows.runs)?;
     let unload_ns = loaded.unload()?;
+    let beside =
+        before.zip(memory).zip(machine.settled()).map(|((before, memory), after)| beside(before, memory, after));
     Ok(Trial {
         case: case.clone(),
         trial: start.slot.trial,
@@ -60,6 +69,7 @@ pub fn run_trial(
         placed: facts.placed,
         footprint: facts.footprint,
         mapping: Some(facts.mapping),
+        beside,
         images: facts.images,
         load: facts.cost,
         check,
@@ -69,6 +79,18 @@ pub fn run_trial(
         unload_ns,
         caveats,
     })
+}
+
+/// What the trial cost beside its time.
+fn beside(before: Settled, memory: LoadedMemory, after: Settled) -> Beside {
+    Beside {
+        before: before.direct_map,
+        loaded: memory.direct_map,
+        unloaded: after.direct_map,
+        packs: memory.packs,
+        load_latency: histogram::of_values(&memory.load_latencies_ns).and_then(|all| histogram::encode(&all)).ok(),
+        freed_ns: after.waited_ns,
+    }
 }
 
 /// What is known of a load before anything is measured.
@@ -95,19 +117,6 @@ impl LoadFacts {
         }
         let mapping = loaded.observe_mapping();
         Self { images, footprint, mapping, cost: loaded.load_cost().clone(), placed: missed.is_none(), caveats }
-    }
-}
-
-/// Windows were measured over two mappings if the kernel has split or merged pages meanwhile.
-fn changed(before: &Observed, after: &Observed) -> Option<Caveat> {
-    match (before, after) {
-        (Observed::Seen(before), Observed::Seen(after)) if before.phrase() != after.phrase() => {
-            Some(Caveat::MappingChanged { before: before.phrase(), after: after.phrase() })
-        }
-        (Observed::Seen(before), Observed::Unknown { reason }) => {
-            Some(Caveat::MappingChanged { before: before.phrase(), after: format!("unknown ({reason})") })
-        }
-        _ => None,
     }
 }
 
@@ -282,9 +291,7 @@ mod tests {
     use super::*;
     use crate::counters::{Group, Meter, MeterAbsence, Refusal, Unusable};
     use crate::machine::Fired;
-    use crate::placement::mapping::{Leaf, PageSize, Source};
-    use crate::placement::{Image, Mapping};
-    use std::collections::BTreeMap;
+    use crate::placement::Image;
 
     /// A microsecond a run, but the first firings take twice as long: something else ran beside them.
     #[derive(Debug, Default)]
@@ -317,27 +324,6 @@ mod tests {
         fn unload(self: Box<Self>) -> Result<u64> {
             Ok(0)
         }
-    }
-
-    fn seen(small: u32, large: u32) -> Observed {
-        let leaf = |size| Leaf { size, writable: false, executable: true, global: false, frame: None };
-        let sizes = (0..small).map(|_| PageSize::Small).chain((0..large).map(|_| PageSize::Large));
-        let leaves: BTreeMap<u64, Leaf> = sizes.enumerate().map(|(at, size)| (at as u64, leaf(size))).collect();
-        let pages: Vec<u64> = leaves.keys().copied().collect();
-        Observed::Seen(Mapping::of(Source::BpfWalk, &pages, &leaves))
-    }
-
-    #[test]
-    fn a_mapping_that_changes_under_the_windows_is_a_caveat() {
-        assert_eq!(changed(&seen(4, 0), &seen(4, 0)), None);
-        let merged = changed(&seen(4, 0), &seen(0, 4)).expect("pages were merged");
-        assert_eq!(
-            merged.to_string(),
-            "the code was mapped by 4 KiB RO+X before the windows and by 2 MiB RO+X after them"
-        );
-        let gone = Observed::Unknown { reason: "no source".to_owned() };
-        assert!(changed(&seen(4, 0), &gone).is_some_and(|caveat| caveat.to_string().contains("unknown (no source)")));
-        assert_eq!(changed(&gone, &gone), None, "never known is said elsewhere");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use super::memory;
 use super::place::Placed;
 use super::settle::Settle;
 use super::trigger::Trigger;
 use crate::caveat::Caveat;
-use crate::machine::{Fired, Loaded, Result, Target};
+use crate::machine::{Fired, Loaded, LoadedMemory, Result, Target};
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
@@ -18,6 +19,7 @@ pub struct KernelLoaded<'a> {
     trigger: Trigger,
     settle: &'a mut Settle,
     looks: &'a mut Looks,
+    latencies_ns: Vec<u64>,
     caveats: Vec<Caveat>,
 }
 
@@ -28,9 +30,10 @@ impl<'a> KernelLoaded<'a> {
         trigger: Trigger,
         settle: &'a mut Settle,
         looks: &'a mut Looks,
+        latencies_ns: Vec<u64>,
         caveats: Vec<Caveat>,
     ) -> Self {
-        Self { placed, trigger, settle, looks, caveats }
+        Self { placed, trigger, settle, looks, latencies_ns, caveats }
     }
 }
 
@@ -41,6 +44,14 @@ impl Loaded for KernelLoaded<'_> {
 
     fn observe_mapping(&mut self) -> Observed {
         self.looks.observe(&self.placed.images)
+    }
+
+    fn memory(&self) -> Option<LoadedMemory> {
+        Some(LoadedMemory {
+            direct_map: memory::direct_map(),
+            packs: memory::packs(&self.placed.images),
+            load_latencies_ns: self.latencies_ns.clone(),
+        })
     }
 
     fn load_cost(&self) -> &LoadCost {

@@ -4,6 +4,7 @@
 
 pub mod fillers;
 pub mod loaded;
+pub mod memory;
 pub mod meters;
 pub mod pagewalk;
 pub mod perf;
@@ -33,7 +34,7 @@ use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
 use self::settle::Settle;
 use self::trigger::Trigger;
-use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result};
+use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled};
 use crate::caveat::Caveat;
 use crate::counters::Choice;
 use crate::host::Facts;
@@ -52,6 +53,8 @@ pub struct KernelMachine {
     stop: Arc<AtomicBool>,
     settle: Settle,
     looks: Looks,
+    /// Waited since the last load.
+    settled_ns: u64,
     kits: BTreeMap<(TriggerKind, Body), Kit>,
     /// Bytes of a pack; `None` if the kernel does not pack.
     pack_bytes: Option<u64>,
@@ -78,6 +81,7 @@ impl KernelMachine {
             stop,
             settle: Settle::watching(),
             looks: pagewalk::open(),
+            settled_ns: 0,
             kits: BTreeMap::new(),
             pack_bytes: None,
             most_sockets: raise_descriptor_limit(),
@@ -140,7 +144,7 @@ impl Machine for KernelMachine {
         }
         refuse_if_too_large(case)?;
         self.prepare(case.trigger, case.body)?;
-        let settle_ns = self.settle.wait().as_nanos() as u64;
+        let settle_ns = std::mem::take(&mut self.settled_ns) + self.settle.wait().as_nanos() as u64;
         let Some(kit) = self.kits.get(&(case.trigger, case.body)) else {
             return Err(MachineError::failed("failed to prepare the BPF programs"));
         };
@@ -154,6 +158,7 @@ impl Machine for KernelMachine {
         };
         let mut placed = placer.place(case, &visit_order(case, seed), seed)?;
         placed.cost.settle_ns = settle_ns;
+        let latencies_ns = kit.programs.take_latencies_ns();
         if case.fillers == FillerRule::Release {
             // Grace periods and work queues must not run within the windows.
             self.settle.released(&placed.images);
@@ -164,7 +169,13 @@ impl Machine for KernelMachine {
         if self.harden && case.trigger == TriggerKind::Chain {
             caveats.push(Caveat::ChainIndirect { reason: "net.core.bpf_jit_harden blinds constants".to_owned() });
         }
-        Ok(Box::new(KernelLoaded::new(placed, trigger, &mut self.settle, &mut self.looks, caveats)))
+        Ok(Box::new(KernelLoaded::new(placed, trigger, &mut self.settle, &mut self.looks, latencies_ns, caveats)))
+    }
+
+    fn settled(&mut self) -> Option<Settled> {
+        let waited_ns = self.settle.wait().as_nanos() as u64;
+        self.settled_ns += waited_ns;
+        Some(Settled { direct_map: memory::direct_map(), waited_ns })
     }
 
     fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>> {

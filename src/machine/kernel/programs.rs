@@ -1,7 +1,9 @@
 //! The BPF object: opened and loaded once, its instructions taken, patched and loaded again for every instance.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder};
 use libbpf_sys::bpf_insn;
@@ -32,6 +34,8 @@ pub struct Programs {
     entry: Vec<bpf_insn>,
     empty: Vec<bpf_insn>,
     sites: Sites,
+    /// What each load took since they were last taken.
+    latencies_ns: RefCell<Vec<u64>>,
     _object: Object,
 }
 
@@ -84,6 +88,7 @@ impl Programs {
             entry: insns(&entry_name).ok_or_else(|| missing(&entry_name))?,
             empty: insns("empty").ok_or_else(|| missing("empty"))?,
             sites: Sites { programs: map("programs"), successors: map("successors"), executed: map(".bss") },
+            latencies_ns: RefCell::default(),
             _object: object,
         })
     }
@@ -113,7 +118,15 @@ impl Programs {
         let next = (position + 1) % programs;
         let successor = maps.successors.get((next / maps.slots) as usize);
         self.patch(&mut insns, maps, position, successor, next % maps.slots);
-        sys::load_sched_cls(&insns)
+        let began = Instant::now();
+        let loaded = sys::load_sched_cls(&insns);
+        self.latencies_ns.borrow_mut().push(began.elapsed().as_nanos() as u64);
+        loaded
+    }
+
+    /// Nanoseconds of each load of a body since this was last asked.
+    pub fn take_latencies_ns(&self) -> Vec<u64> {
+        self.latencies_ns.take()
     }
 
     /// Loads the entry, jumping through `array`.

@@ -177,6 +177,11 @@ mod tests {
         // The 2 MiB leaf of 0x40000000 with PAT (bit 12) set; 0x...123456 is its page 0x123.
         let two = leaf(2, 0x4000_0000 | 1 << 12 | LARGE | PRESENT);
         assert_eq!((two.size, two.frame), (PageSize::Large, Some(0x4_0123)));
+        let even = Decoder::new(48).decode(2, 0x4000_0000 | 1 << 12 | LARGE | PRESENT, Rights::ALL, 0x12_2000);
+        assert!(
+            matches!(even, Step::Leaf(Leaf { frame: Some(0x4_0122), .. })),
+            "PAT is no part of the frame: {even:?}"
+        );
         let one = leaf(3, 0x8000_0000 | 1 << 12 | LARGE | PRESENT);
         assert_eq!((one.size, one.frame), (PageSize::Huge, Some(0x8_0000 | 0xffff_ffff_c012_3456u64 >> 12 & 0x3_ffff)));
     }

@@ -232,6 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn sources_must_agree_on_frames_and_rights_too() {
+        let first = leaf(PageSize::Small);
+        for other in
+            [Leaf { frame: Some(8), ..first }, Leaf { writable: true, ..first }, Leaf { executable: false, ..first }]
+        {
+            let reason = unknown(observe(vec![
+                (Source::BpfWalk, told(Source::BpfWalk, vec![Ok(usual())])),
+                (Source::KcoreWalk, told(Source::KcoreWalk, vec![Ok(BTreeMap::from([(16, other)]))])),
+            ]));
+            assert!(reason.starts_with("sources disagree at 0x10000"), "{reason}");
+        }
+    }
+
+    #[test]
     fn without_a_source_every_reason_is_given() {
         let reason = unknown(observe(vec![
             (Source::BpfWalk, Err("EPERM".to_owned())),

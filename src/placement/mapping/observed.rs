@@ -248,6 +248,7 @@ mod tests {
         assert_eq!((frames.runs, frames.longest), (3, 3));
         // A page in between is not used: its neighbours are no run.
         assert_eq!(mapping(&leaves, &[512, 514]).frames.unwrap().runs, 2);
+        assert_eq!(mapping(&small(&[100, 7, 101]), &[512, 514]).frames.unwrap().runs, 2, "frames alone make no run");
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         started_ms: u64::from(sequence) * 100,
         footprint: Footprint::of(&images),
         mapping: None,
+        beside: None,
         images,
         placed: true,
         load: LoadCost { programs: case.programs, ..LoadCost::default() },

@@ -1,5 +1,6 @@
 //! The result tables: both arms beside each other for each number of programs, one table a metric.
 
+use super::super::beside;
 use super::super::echo;
 use super::super::summary::{CaseSummary, Summary};
 use super::super::table::{grid, headed, pages};
@@ -22,9 +23,11 @@ pub(super) fn blocks(summary: &Summary<'_>) -> Vec<Block> {
     }
     lines.extend(echo::sentence(&summary.echoes).into_iter().flat_map(|text| wrap(&text, COLUMNS, "  ", "  ")));
     let verified = workloads.iter().flat_map(|workload| footprints(summary, workload)).collect();
+    let beside = workloads.iter().flat_map(|workload| beside_it(summary, workload)).collect();
     vec![
         Block { title: "Results (per execution, less is better, empty program subtracted)", lines },
         Block { title: "Pages (median trial, range if it varies)", lines: verified },
+        Block { title: "Cost beside (median trial)", lines: beside },
     ]
 }
 
@@ -86,6 +89,21 @@ fn footprints(summary: &Summary<'_>, workload: &str) -> Vec<String> {
     let rows = summary.cases.iter().filter(|case| case.case.workload == workload).map(row).collect();
     let header = ["programs", "pack", "4K pages", "ideal", "2M regions", "own pages %", "offsets"];
     indented(workload, grid(&header, rows, &[1], COLUMNS))
+}
+
+fn beside_it(summary: &Summary<'_>, workload: &str) -> Vec<String> {
+    let of_workload = |(case, _): &(&CaseSummary, Vec<String>)| case.case.workload == workload;
+    let row = |(case, cells): (&CaseSummary, Vec<String>)| {
+        [vec![case.case.programs.to_string(), case.case.pack.to_string()], cells].concat()
+    };
+    let rows: Vec<Vec<String>> = beside::rows(summary).into_iter().filter(of_workload).map(row).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let header: Vec<&str> = ["n", "pack"].into_iter().chain(beside::HEADER).collect();
+    let mut lines = indented(workload, grid(&header, rows, &[1], COLUMNS));
+    lines.extend(wrap(beside::LEGEND, COLUMNS, "  ", "  "));
+    lines
 }
 
 fn indented(heading: &str, lines: Vec<String>) -> Vec<String> {
