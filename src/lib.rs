@@ -7,6 +7,7 @@
 pub mod workload;
 pub mod placement;
 pub mod model;
+pub mod twin;
 pub mod counters;
 pub mod samples;
 pub mod sampling;

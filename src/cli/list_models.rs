@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::model::cpuid::{Reported, Tlb};
 use crate::model::geometry::{COALESCING, Core, CoreKind, cores};
-use crate::model::itlb::{Array, Level};
+use crate::model::itlb::Level;
+use crate::report::modelled::array;
 
 /// Every model, and this CPU.
 pub fn text() -> String {
@@ -39,13 +40,6 @@ fn level(level: Level) -> String {
     match level.huge {
         Some(huge) => format!("4K {}, 2M {}", array(level.small), array(huge)),
         None => array(level.small),
-    }
-}
-
-fn array(array: Array) -> String {
-    match array.entries() == array.ways() {
-        true => format!("{} full", array.entries()),
-        false => format!("{}x{}", array.entries(), array.ways()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! In: the command line. Out: data on stdout, progress and warnings on stderr, an exit code.
 //! Apart because it alone names concrete machines and puts the parts together.
 
+pub mod calibrate;
 pub mod counting;
 pub mod compare;
 pub mod doctor;
@@ -41,6 +42,8 @@ enum Command {
     Layout(layout::Args),
     /// Say what can be measured on this host, what spoils it, and how to fix it
     Doctor(doctor::Args),
+    /// Find where this CPU's iTLB runs out and what a miss costs: in user space, without privileges
+    Calibrate(calibrate::Args),
     /// List workloads, or the events of a CPU
     List(list::Args),
 }
@@ -54,6 +57,7 @@ impl Cli {
             Command::Report(args) => report::run(&args, out),
             Command::Layout(args) => layout::run(&args, out),
             Command::Doctor(args) => doctor::run(&args, |live| machines::probe(live, &args.counting.choice()), out),
+            Command::Calibrate(args) => calibrate::run(&args, out),
             Command::List(args) => list::run(&args, out),
         }
     }

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::report::Format;
+use super::report::{Format, Modelling};
 use crate::report::chart::Drawing;
 use crate::report::comparison::{self, View};
-use crate::report::{Summary, attach, chart, csv, document, html, json, lkp, mail, markdown};
+use crate::report::{attach, chart, csv, document, html, json, lkp, mail, markdown};
 use crate::runfile::Run;
 use crate::runfile::reader::FILE_NAME;
 
-/// Writes `mail.txt`, `report.html`, the other texts and the charts of `run` to `dir`; returns their paths.
-pub fn publish(dir: &Path, run: &Run) -> Result<Vec<PathBuf>, Failure> {
-    let summary = Summary::of(run);
+/// Writes `mail.txt`, `report.html`, the other texts and the charts of `run` to `dir`; returns their paths. `modelling` says
+/// what to model.
+pub fn publish(dir: &Path, run: &Run, modelling: &Modelling) -> Result<Vec<PathBuf>, Failure> {
+    let summary = modelling.summary(run);
     let drawings = chart::draw(&summary)?;
     let text = mail::mail(&summary);
     let document = document::of_run(&summary, &drawings, &text);
@@ -68,13 +69,13 @@ pub fn pictures(dir: &Path, drawings: &[Drawing]) -> Result<Vec<PathBuf>, Failur
 }
 
 /// Writes the parts of a mail to `dir`, the run file at `path` among them, and warns of a mail that a list would drop.
-pub fn attach(dir: &Path, run: &Run, path: &Path) -> Result<(), Failure> {
+pub fn attach(dir: &Path, run: &Run, path: &Path, modelling: &Modelling) -> Result<(), Failure> {
     let source = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let raw = std::fs::read(&source).map_err(|error| {
         anyhow::Error::new(error).context(format!("failed to read run file `{}`", source.display()))
     })?;
     let mut bytes = raw.len();
-    for part in attach::parts(&Summary::of(run)) {
+    for part in attach::parts(&modelling.summary(run)) {
         bytes += part.text.len();
         write(dir, part.name, part.text.as_bytes())?;
     }

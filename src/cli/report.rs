@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::publish::{attach, publish};
+use crate::model::geometry::Named;
 use crate::report::{Summary, csv, document, export, json, lkp, mail, markdown, table};
 use crate::runfile::Run;
+use crate::twin::Calibration;
 
 /// Arguments of `itlbench report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,6 +22,12 @@ pub struct Args {
     /// Every window with its raw counts instead, on stdout (one run only)
     #[arg(long, value_enum, conflicts_with_all = ["format", "out", "attach"])]
     pub export: Option<Export>,
+    /// Predict the iTLB misses of this CPU too, and not of the run's alone; `itlbench list models` names them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub model: Vec<String>,
+    /// Split the difference in time by what `itlbench calibrate` found a miss to cost
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// Also write every text output, report.html and the charts to DIR (one run only)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -52,6 +60,28 @@ pub enum Export {
     Json,
 }
 
+/// What is to be modelled beyond the run's own CPU.
+#[derive(Debug, Default)]
+pub struct Modelling {
+    pub models: Vec<Named>,
+    pub calibration: Option<Calibration>,
+}
+
+impl Modelling {
+    /// The models called `names`, and the calibration in `file`.
+    pub fn find(names: &[String], file: Option<&Path>) -> Result<Self, Failure> {
+        let find = |name: &String| Named::find(name).map_err(|error| Failure::Usage(error.to_string()));
+        let models = names.iter().map(find).collect::<Result<_, _>>()?;
+        let calibration = file.map(Calibration::read).transpose();
+        Ok(Self { models, calibration: calibration.map_err(|error| Failure::Other(error.into()))? })
+    }
+
+    /// `run` boiled down, with what was asked for.
+    pub fn summary<'a>(&self, run: &'a Run) -> Summary<'a> {
+        Summary::with_models(run, &self.models, self.calibration.as_ref())
+    }
+}
+
 /// Writes the reports; returns the exit code.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     for (option, dir) in [("--out", &args.out), ("--attach", &args.attach)] {
@@ -63,17 +93,18 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     if let Some(form) = args.export {
         return write_export(&args.runs, form, out);
     }
+    let modelling = Modelling::find(&args.model, args.calibration.as_deref())?;
     for path in &args.runs {
         let run = Run::read(path)?;
-        let text = printed(&Summary::of(&run), args.format)?;
+        let text = printed(&modelling.summary(&run), args.format)?;
         out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
         if let Some(dir) = &args.out {
             make(dir)?;
-            publish(dir, &run)?;
+            publish(dir, &run, &modelling)?;
         }
         if let Some(dir) = &args.attach {
             make(dir)?;
-            attach(dir, &run, path)?;
+            attach(dir, &run, path, &modelling)?;
         }
     }
     Ok(0)

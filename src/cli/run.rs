@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::counting::Counting;
 use super::machines::{self, Opened};
 use super::publish::publish;
+use super::report::Modelling;
 use super::session::Session;
 use super::{Failure, doctor};
 use crate::caveat::Caveat;
@@ -16,7 +17,7 @@ use crate::counters::{Events, Refusal};
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
 use crate::machine::{Machine, MachineError, MissSampler};
-use crate::report::{Summary, table};
+use crate::report::table;
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::runner::Instruments;
@@ -69,6 +70,12 @@ pub struct Args {
     /// Measure every case against itself: how often does the tool call equal things different? (--trials of each half)
     #[arg(long)]
     pub aa: bool,
+    /// Predict the iTLB misses of this CPU too, and not of the own alone; `itlbench list models` names them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub model: Vec<String>,
+    /// Split the difference in time by what `itlbench calibrate` found a miss to cost
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// Say on stderr how long recording took
     #[arg(long)]
     pub verbose: bool,
@@ -80,6 +87,7 @@ pub struct Args {
 /// Measures, records and reports; the last line on `out` is the directory of the run.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let specs = args.specs()?;
+    let modelling = Modelling::find(&args.model, args.calibration.as_deref())?;
     let seed = args.seed.unwrap_or_else(seed_from_clock);
     let (design, plan) = match args.aa {
         false => (Design::Arms, Plan::new(&specs, seed)),
@@ -132,7 +140,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     if args.verbose {
         eprintln!("recording took {:.6} s", ended.recording.as_secs_f64());
     }
-    show(&dir, out)?;
+    show(&dir, &modelling, out)?;
     Ok(if ended.interrupted { 130 } else { 0 })
 }
 
@@ -146,14 +154,14 @@ fn open_sampler(args: &Args, machine: &mut dyn Machine) -> (Option<Box<dyn MissS
 }
 
 /// Prints the table, writes every other output, and names the directory last.
-fn show(dir: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+fn show(dir: &Path, modelling: &Modelling, out: &mut dyn Write) -> Result<(), Failure> {
     let run = Run::read(&dir.join("run.jsonl"))?;
-    let text = table::table(&Summary::of(&run));
+    let text = table::table(&modelling.summary(&run));
     let print = |out: &mut dyn Write, text: &str| {
         out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))
     };
     print(out, &text)?;
-    publish(dir, &run)?;
+    publish(dir, &run, modelling)?;
     print(out, &format!("\nmail.txt, report.html, charts and every raw sample (run.jsonl) are in\n{}\n", dir.display()))
 }
 
@@ -222,7 +230,7 @@ fn caveats(
 }
 
 /// Set by SIGINT and SIGTERM; a second signal of the kind does not force the end, SIGKILL does and leaves nothing behind.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::consts::{SIGINT, SIGTERM};
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -233,7 +241,7 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn seed_from_clock() -> u64 {
+pub(super) fn seed_from_clock() -> u64 {
     // Short enough to be typed again.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_nanos()) / 1000 + 1)
 }

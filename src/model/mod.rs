@@ -4,7 +4,11 @@
 pub mod cpuid;
 pub mod geometry;
 pub mod itlb;
+pub mod predict;
 pub mod visits;
+pub mod what_if;
 
 pub use geometry::Core;
 pub use itlb::{Geometry, Itlb, PageSize};
+pub use predict::{Load, Prediction, predict};
+pub use what_if::WhatIf;

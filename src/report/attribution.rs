@@ -88,7 +88,7 @@ pub fn derived_lines(summary: &Summary<'_>, largest: bool) -> Vec<String> {
 
 /// The split of every pair, largest number of programs of each workload only if `largest`; one line where there is none.
 pub fn lines(summary: &Summary<'_>, largest: bool) -> Vec<String> {
-    match attributions(summary.run, None) {
+    match attributions(summary.run, summary.calibrated.as_ref()) {
         Err(why) => vec![why],
         Ok(found) => {
             let is_shown = |one: &&Attribution| {
@@ -143,7 +143,7 @@ fn absent_line(pair: &Attribution) -> Option<String> {
 
 /// The splits as a table, or why there are none.
 pub fn sheet(summary: &Summary<'_>) -> Result<Sheet, String> {
-    let found = attributions(summary.run, None)?;
+    let found = attributions(summary.run, summary.calibrated.as_ref())?;
     let columns = vec![
         Column::words("workload"),
         Column::figures("programs"),

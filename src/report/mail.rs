@@ -41,6 +41,9 @@ pub fn mail(summary: &Summary<'_>) -> String {
         lines: items(attribution::lines(summary, true)),
     });
     blocks.push(Block { title: "Whose code missed the iTLB", lines: items(misses::lines(summary)) });
+    let modelled = summary.modelled.iter().filter(|modelled| !modelled.rows.is_empty());
+    let lines = modelled.flat_map(|modelled| modelled.lines(COLUMNS)).collect();
+    blocks.push(Block { title: "Modelled, not measured", lines });
     blocks.push(Block { title: "Verified", lines: items(setup::verified(summary)) });
     blocks
         .push(Block { title: "Others on the CPU (noise meters, per window)", lines: items(noise::lines(summary.run)) });

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::caveat::Caveat;
 use crate::compare::{self, Effect, pairing};
+use crate::counters::cost::MissCosts;
+use crate::model::geometry::Named;
 use crate::placement::Footprint;
 use crate::runfile::Run;
 use crate::samples::{Metric, series};
 use crate::stats;
 use crate::trial::Trial;
+use crate::twin::Calibration;
 use crate::workload::Case;
 
 use super::caveats;
 use super::echo::{self, Echo};
+use super::modelled::{self, Modelled};
+use super::split;
 
 /// One metric of one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,11 +68,20 @@ pub struct Summary<'a> {
     pub caveats: Vec<Caveat>,
     /// Clocks that need no table of their own.
     pub echoes: Vec<Echo>,
+    /// What iTLB models say of the placements; the CPU's own first, if it is known.
+    pub modelled: Vec<Modelled>,
+    /// Costs of a miss from a calibration of this CPU.
+    pub calibrated: Option<MissCosts>,
 }
 
 impl<'a> Summary<'a> {
     /// Boils `run` down.
     pub fn of(run: &'a Run) -> Self {
+        Self::with_models(run, &[], None)
+    }
+
+    /// Boils `run` down, asks `models` beside that of its CPU, and costs the misses of the latter by `calibration`.
+    pub fn with_models(run: &'a Run, models: &[Named], calibration: Option<&Calibration>) -> Self {
         let cases: Vec<CaseSummary> = pairing::cases(run).into_iter().filter_map(|case| case_of(run, case)).collect();
         let has = |metric: &Metric| cases.iter().any(|case| case.metrics.contains_key(metric));
         Self {
@@ -76,6 +90,8 @@ impl<'a> Summary<'a> {
             effects: compare::effects(run),
             caveats: caveats::of(run),
             echoes: echo::echoes(&cases),
+            calibrated: calibration.and_then(|calibration| split::miss_costs(calibration, &run.manifest.host)),
+            modelled: modelled::modelled(run, &cases, modelled::models(&run.manifest, models), calibration),
             cases,
         }
     }

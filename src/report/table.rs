@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::beside;
 use super::echo;
 use super::mapping;
+use super::modelled::Modelled;
 use super::summary::{CaseSummary, Summary};
 use super::units::{self, figure, or_absent, percent};
 use super::wording::{not_measured, wrap};
@@ -38,6 +39,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
     lines.extend(listed("Whose code missed the iTLB:", misses::lines(summary)));
     lines.extend(beside_it(summary));
+    lines.extend(modelled(summary));
     lines.extend(listed("Not measured:", not_measured(summary)));
     lines.extend(listed("Read with care:", summary.caveats.iter().map(ToString::to_string)));
     lines.join("\n") + "\n"
@@ -170,6 +172,12 @@ fn beside_it(summary: &Summary<'_>) -> Vec<String> {
     let mut lines = section("Cost beside (median trial):", &beside::HEADER, rows);
     lines.extend(wrap(beside::LEGEND, COLUMNS, "  ", "  "));
     lines
+}
+
+/// A block for each model, apart from all that was measured.
+fn modelled(summary: &Summary<'_>) -> Vec<String> {
+    let block = |modelled: &Modelled| [vec![String::new()], modelled.lines(COLUMNS)].concat();
+    summary.modelled.iter().filter(|modelled| !modelled.rows.is_empty()).flat_map(block).collect()
 }
 
 /// `cycles/exec (measured)`: the provenance stands in every heading.

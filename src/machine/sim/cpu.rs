@@ -11,7 +11,7 @@ use crate::placement::image::PAGE_BYTES;
 use super::EXECUTIONS_PER_RUN;
 use super::neighbours::Neighbours;
 
-/// The table in the module's description; a folded index, so that a stride of two pages does not leave half the sets empty.
+/// The table in the module's description, and `simulated` among the models; a folded index, so that a stride of two pages does not leave half the sets empty.
 const GEOMETRY: Geometry = Geometry {
     l1: Level { small: array(16, 4), huge: None },
     l2: Level { small: array(128, 8), huge: None },
@@ -187,5 +187,16 @@ impl Pmu {
         self.hardware.running_ns += ns * self.running_permille / 1000;
         self.software.enabled_ns += ns;
         self.software.running_ns += ns;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::geometry::Named;
+
+    #[test]
+    fn the_model_called_simulated_is_this_cpu() {
+        assert_eq!(Named::find("simulated").expect("in the table").geometry, GEOMETRY);
     }
 }

@@ -205,7 +205,7 @@ proptest! {
         l1 in any_level(),
         l2 in any_level(),
         coalesced in prop_oneof![Just(1u32), Just(4)],
-        accesses in proptest::collection::vec((0u64..200, any::<bool>()), 1..2000),
+        accesses in proptest::collection::vec((0u64..200, any::<bool>()), 1..600),
     ) {
         let geometry = Geometry { l1, l2, coalesced };
         let (mut fast, mut naive) = (Itlb::new(&geometry), Naive::new(geometry));

@@ -13,6 +13,7 @@ mod pack_map;
 mod percentile;
 mod reach;
 mod scaling;
+pub mod twin;
 
 use canvas::Picture;
 use ecdf::Ecdf;
@@ -253,6 +254,8 @@ mod tests {
             effects: Vec::new(),
             caveats: Vec::new(),
             echoes: Vec::new(),
+            modelled: Vec::new(),
+            calibrated: None,
         };
         assert_eq!(draw(&summary).expect("no charts"), []);
     }

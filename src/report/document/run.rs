@@ -4,6 +4,7 @@ use super::figures::tone;
 use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
+use crate::report::modelled::Modelled;
 use crate::report::{Summary, attribution, echo, misses, noise, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
@@ -26,6 +27,7 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             },
             Section { title: "Where the cycles went", parts: vec![attributed(summary)] },
             Section { title: "Whose code missed the iTLB", parts: missed(summary) },
+            Section { title: "Modelled, not measured", parts: modelled(summary) },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
             Section { title: "What was verified", parts: vec![Part::Sheet(figures::placement(summary))] },
             Section { title: "Others on the CPU", parts: others(summary) },
@@ -132,6 +134,16 @@ fn attributed<'a>(summary: &Summary) -> Part<'a> {
 fn missed<'a>(summary: &Summary) -> Vec<Part<'a>> {
     let lines = misses::lines(summary);
     if lines.is_empty() { Vec::new() } else { vec![Part::Items(lines)] }
+}
+
+fn modelled<'a>(summary: &Summary) -> Vec<Part<'a>> {
+    let sheet = |modelled: &Modelled| Part::Sheet(modelled.sheet());
+    let sheets: Vec<Part> = summary.modelled.iter().map(sheet).collect();
+    if sheets.is_empty() {
+        vec![Part::Prose("No iTLB model was asked, and this CPU has none.".to_owned())]
+    } else {
+        sheets
+    }
 }
 
 fn unmeasured<'a>(summary: &Summary) -> Part<'a> {
