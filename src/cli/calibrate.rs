@@ -230,7 +230,9 @@ fn table(calibration: &Calibration) -> String {
 fn sentences(calibration: &Calibration) -> String {
     let findings = &calibration.findings;
     let mut lines = vec![match &findings.comparison {
-        Comparison::Holds => "beyond the knee 4 KiB pages cost more than 2 MiB pages: the comparison holds".to_owned(),
+        Comparison::Holds => {
+            "beyond the knee of L2 4 KiB pages cost more than 2 MiB pages: the comparison holds".to_owned()
+        }
         Comparison::Void { reason } => format!("the comparison is VOID: {reason}"),
         Comparison::Absent { reason } => format!("no comparison: {reason}"),
     }];
