@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -33,6 +33,9 @@ prop_compose! {
         fillers in prop::sample::select(vec![FillerRule::Keep, FillerRule::Release]),
         (trials, samples) in (1u32.., 1u32..),
     ) -> Spec {
+        // The arm `off-2m` takes 200 programs at most.
+        let fits = |n: u32| if pack.contains(&PackMode::OffTwoMeg) { n % 200 + 1 } else { n };
+        let programs: BTreeSet<u32> = programs.into_iter().map(fits).collect();
         let (name, programs) = (name.clone(), programs.into_iter().collect());
         Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, fillers, trials, samples }
     }
