@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use libbpf_rs::MapHandle;
 use libbpf_sys::bpf_insn;
@@ -188,26 +189,55 @@ fn ebpf_length(steps: u32) -> Result<u32> {
 /// Finds the length of classic fillers from the chunks they take between two programs. `None` if others keep loading in
 /// between, so that no line fits what was seen; eBPF fillers do the work then.
 fn calibrate_cbpf(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>) -> Result<Option<Length>> {
-    const ATTEMPTS: u32 = 4;
+    const ATTEMPTS: u32 = 8;
+    /// Programs of an earlier run are freed on a work queue; while they are, holes open below.
+    const BETWEEN: Duration = Duration::from_millis(150);
     let steps = calibration_steps();
-    for _ in 0..ATTEMPTS {
+    // Held over all attempts: what an attempt has filled stays filled.
+    let (mut programs, mut sockets) = (Vec::new(), Vec::new());
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(BETWEEN);
+        }
+        plug(probe, &mut programs)?;
         let mut seen = Vec::new();
-        let mut hold = Vec::new();
         for &steps in &steps {
             let (before_fd, before) = probe()?;
-            let socket = cbpf_filler(steps).map_err(|error| load_failed("filler", &error))?;
+            sockets.push(cbpf_filler(steps).map_err(|error| load_failed("filler", &error))?);
             let (after_fd, after) = probe()?;
-            let end = pack::chunk_base(before.addr).0 + u64::from(pack::chunks(before.len)) * pack::CHUNK_BYTES;
-            if let Some(gap) = pack::chunk_base(after.addr).0.checked_sub(end) {
+            if let Some(gap) = pack::chunk_base(after.addr).0.checked_sub(end(&before)) {
                 seen.push((steps, (gap / pack::CHUNK_BYTES) as u32));
             }
-            hold.push((before_fd, socket, after_fd));
+            programs.extend([before_fd, after_fd]);
         }
         if let Some(length) = fit(&seen) {
             return Ok(Some(length));
         }
     }
     Ok(None)
+}
+
+/// Loads programs until many lie one behind the other. In a host's fragmented packs a small program falls into a hole that the
+/// filler before it was too large for, and the distance between them says nothing.
+fn plug(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>, programs: &mut Vec<OwnedFd>) -> Result<()> {
+    const IN_A_ROW: u32 = 64;
+    const MOST: u32 = 4096;
+    let (mut in_a_row, mut last) = (0, None);
+    for _ in 0..MOST {
+        let (program, image) = probe()?;
+        programs.push(program);
+        in_a_row = if last == Some(pack::chunk_base(image.addr).0) { in_a_row + 1 } else { 0 };
+        last = Some(end(&image));
+        if in_a_row == IN_A_ROW {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// First address behind the chunks of a program.
+fn end(image: &Image) -> u64 {
+    pack::chunk_base(image.addr).0 + u64::from(pack::chunks(image.len)) * pack::CHUNK_BYTES
 }
 
 /// Short fillers for the fixed part, long ones for the step; several of each, since others may disturb some.
