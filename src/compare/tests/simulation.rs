@@ -148,7 +148,7 @@ fn the_detectable_change_is_found_four_times_in_five() {
 
 /// The tables of METHODOLOGY.md: `cargo test --release --lib the_tables_of_the_methodology -- --ignored --nocapture`.
 #[test]
-#[ignore = "prints tables; takes a minute"]
+#[ignore = "prints tables; takes some twenty minutes"]
 fn the_tables_of_the_methodology() {
     println!("boots a side, cases, spread of boots: called different, interval holds the truth (n 20000)");
     for (boots, cases) in [(4, 1), (5, 1), (10, 1), (20, 1), (4, 6), (5, 6), (10, 6)] {
