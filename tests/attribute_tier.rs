@@ -2,6 +2,8 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,14 +17,6 @@ use itlbench::machine::{Machine, MissSampler, Target};
 use itlbench::runfile::Run;
 use itlbench::sampling::{Body, Misses, Precision, Record, Sampling};
 use itlbench::workload::{PackMode, Spec};
-
-/// Whether programs can be run here; says why not, and fails instead where REQUIRE_TIER asks for it.
-fn tier() -> bool {
-    let Err(reason) = itlbench::machine::kernel::probe::test_run() else { return true };
-    assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
-    println!("SKIP bpf tier: {reason}");
-    false
-}
 
 /// Runs `attempt` until the CPU is not claimed by another run; a minute at most.
 fn unclaimed<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
@@ -47,9 +41,7 @@ fn clock() -> Candidate {
 
 #[test]
 fn samples_of_a_clock_land_in_the_measured_programs() {
-    if !tier() {
-        return;
-    }
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = unclaimed(|| {
         KernelMachine::new(None, false, Arc::new(AtomicBool::new(false))).map_err(|error| error.to_string())
     });
@@ -87,9 +79,7 @@ fn an_event_that_does_not_open_is_named_with_its_answer_and_the_next_is_tried() 
 
 #[test]
 fn without_a_pmu_the_run_goes_on_and_says_why_nothing_was_sampled() {
-    if !tier() {
-        return;
-    }
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let output = unclaimed(|| {
         let output = Command::new(env!("CARGO_BIN_EXE_itlbench"))

@@ -2,12 +2,13 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use itlbench::machine::kernel::{KernelMachine, pagewalk};
 use itlbench::machine::{Machine, Target};
@@ -16,19 +17,7 @@ use itlbench::placement::{Addr, Footprint, Image, Observed};
 use itlbench::runfile::Run;
 use itlbench::trial::Trial;
 use itlbench::workload::{PackMode, Spec};
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// The turn to use the kernel, or `None` where the tier cannot run.
-fn tier() -> Option<MutexGuard<'static, ()>> {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(reason) = itlbench::machine::kernel::probe::test_run() {
-        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
-        println!("SKIP bpf tier: {reason}");
-        return None;
-    }
-    Some(turn)
-}
+use tier::wait_until;
 
 fn itlbench(args: &[&str], out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
@@ -51,14 +40,6 @@ fn error_line(output: &Output) -> String {
 fn ours() -> usize {
     let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
     text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count()
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_secs(40), "waited too long: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn assert_placed(trial: &Trial) {
@@ -93,7 +74,7 @@ fn assert_mapped(trial: &Trial) {
 
 #[test]
 fn two_sources_of_page_tables_agree_wherever_there_are_two() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut looks = pagewalk::open();
     let sources = looks.sources();
     if sources.len() < 2 {
@@ -111,7 +92,7 @@ fn two_sources_of_page_tables_agree_wherever_there_are_two() {
 
 #[test]
 fn a_page_that_is_not_mapped_is_told_from_one_that_cannot_be_read() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut looks = pagewalk::open();
     let nowhere = Image { addr: Addr(0xffff_ffff_ffff_f000), len: 64 };
     let Observed::Seen(mapping) = looks.observe(&[nowhere]) else { panic!("the last page is looked at") };
@@ -120,7 +101,7 @@ fn a_page_that_is_not_mapped_is_told_from_one_that_cannot_be_read() {
 
 #[test]
 fn both_arms_of_chain_and_walk_are_where_they_should_be_and_every_program_runs() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     for workload in ["chain", "walk"] {
         let out = tempfile::tempdir().unwrap();
         let args = ["run", workload, "--programs", "64,512", "--trials", "2", "--samples", "4"];
@@ -139,7 +120,7 @@ fn both_arms_of_chain_and_walk_are_where_they_should_be_and_every_program_runs()
 
 #[test]
 fn addresses_are_those_of_kallsyms_and_nothing_stays_behind() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let before = ours();
     let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(256, PackMode::Off);
@@ -183,7 +164,7 @@ fn wait_for_trials(out: &Path) -> PathBuf {
 
 #[test]
 fn a_killed_run_leaves_nothing_in_the_kernel_and_a_readable_file() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let (before, out) = (ours(), tempfile::tempdir().unwrap());
     let mut child = start_long_run(out.path(), "0");
     let file = wait_for_trials(out.path());
@@ -197,7 +178,7 @@ fn a_killed_run_leaves_nothing_in_the_kernel_and_a_readable_file() {
 
 #[test]
 fn a_signal_ends_a_run_in_order_and_keeps_what_was_measured() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let child = start_long_run(out.path(), "0");
     let file = wait_for_trials(out.path());
@@ -213,7 +194,7 @@ fn a_signal_ends_a_run_in_order_and_keeps_what_was_measured() {
 
 #[test]
 fn a_second_run_on_the_same_cpu_is_refused() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut child = start_long_run(first.path(), "0");
     wait_until("the first run to begin", || run_file(first.path()).is_some());
@@ -226,7 +207,7 @@ fn a_second_run_on_the_same_cpu_is_refused() {
 
 #[test]
 fn without_root_the_missing_capabilities_are_named() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
@@ -245,7 +226,7 @@ fn without_root_the_missing_capabilities_are_named() {
 
 #[test]
 fn more_than_the_module_area_holds_is_refused_before_loading() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let output = itlbench(&["run", "--programs", "200000", "--trials", "1"], out.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
@@ -255,7 +236,7 @@ fn more_than_the_module_area_holds_is_refused_before_loading() {
 
 #[test]
 fn a_cpu_that_does_not_exist_is_named_with_those_that_do() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let output = itlbench(&["run", "--cpu", "9999"], out.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
@@ -264,7 +245,7 @@ fn a_cpu_that_does_not_exist_is_named_with_those_that_do() {
 
 #[test]
 fn doctor_tries_events_and_test_runs() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let output = Command::new(env!("CARGO_BIN_EXE_itlbench")).arg("doctor").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -3,11 +3,13 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::KernelMachine;
@@ -15,18 +17,6 @@ use itlbench::runfile::Run;
 use itlbench::samples::histogram;
 use itlbench::workload::{PackMode, Spec};
 use serde_json::Value;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-fn tier() -> Option<MutexGuard<'static, ()>> {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(reason) = itlbench::machine::kernel::probe::test_run() {
-        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
-        println!("SKIP bpf tier: {reason}");
-        return None;
-    }
-    Some(turn)
-}
 
 fn layout(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_itlbench")).arg("layout").args(args).output().unwrap()
@@ -50,7 +40,7 @@ fn bpftool() -> Option<Value> {
 
 #[test]
 fn every_loaded_program_is_where_the_kernel_says() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(300, PackMode::Off);
     let loaded = machine.load(&case, 1).unwrap();
@@ -73,7 +63,7 @@ fn every_loaded_program_is_where_the_kernel_says() {
 
 #[test]
 fn ids_and_lengths_are_those_of_bpftool() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(64, PackMode::On);
     let _loaded = machine.load(&case, 1).unwrap();
@@ -102,7 +92,7 @@ fn ids_and_lengths_are_those_of_bpftool() {
 
 #[test]
 fn what_a_case_costs_beside_is_recorded() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let args = ["run", "--programs", "64", "--trials", "1", "--samples", "2", "--out", out.path().to_str().unwrap()];
     let output = Command::new(env!("CARGO_BIN_EXE_itlbench")).args(args).output().unwrap();
@@ -125,7 +115,7 @@ fn what_a_case_costs_beside_is_recorded() {
 
 #[test]
 fn pictures_are_written_and_an_unknown_option_is_not() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(64, PackMode::On);
     let _loaded = machine.load(&case, 1).unwrap();
@@ -141,7 +131,7 @@ fn pictures_are_written_and_an_unknown_option_is_not() {
 
 #[test]
 fn without_rights_the_reason_is_one_line_or_a_note() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(64, PackMode::On);
     let _loaded = machine.load(&case, 1).unwrap();

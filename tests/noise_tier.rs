@@ -2,6 +2,8 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -11,14 +13,6 @@ use itlbench::machine::kernel::meters::KernelMeters;
 use itlbench::runfile::Run;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
-
-/// Whether programs can be run here; says why not, and fails instead where REQUIRE_TIER asks for it.
-fn tier() -> bool {
-    let Err(reason) = itlbench::machine::kernel::probe::test_run() else { return true };
-    assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
-    println!("SKIP bpf tier: {reason}");
-    false
-}
 
 /// A loop that never sleeps, on one CPU; ended when dropped.
 struct Busy(Child);
@@ -43,9 +37,7 @@ impl Drop for Busy {
 
 #[test]
 fn windows_beside_a_busy_neighbour_are_marked_kept_in_the_file_and_reported() {
-    if !tier() {
-        return;
-    }
+    let Some(_turn) = tier::bpf() else { return };
     // The highest CPU: the other bpf tests take CPU 0.
     let cpu = std::thread::available_parallelism().unwrap().get() - 1;
     let out = tempfile::tempdir().unwrap();

@@ -3,6 +3,8 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -12,7 +14,7 @@ use itlbench::counters::source::{Exclude, Request, Scope, Source};
 use itlbench::counters::{Choice, CountSide, EventCode, Events, Reading, Role};
 use itlbench::machine::Counters;
 use itlbench::machine::kernel::perf::{KernelSource, PerfCounters};
-use itlbench::machine::kernel::{probe, sys};
+use itlbench::machine::kernel::sys;
 use itlbench::runfile::Run;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_itlbench");
@@ -223,10 +225,7 @@ fn a_run_that_cannot_count_what_was_named_says_which_and_why() {
     if !can_trace() {
         return;
     }
-    if let Err(reason) = probe::test_run() {
-        println!("SKIP bpf tier: {reason}");
-        return;
-    }
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     let out_dir = out.path().to_str().unwrap();
     let run = [BINARY, "run", "chain", "--counters", "r0e85,cycles", "--out", out_dir];
@@ -342,10 +341,7 @@ fn software_events_open_group_enable_and_read() {
 
 #[test]
 fn tracepoints_and_more_software_events_are_counted_in_a_whole_run() {
-    if let Err(reason) = probe::test_run() {
-        println!("SKIP bpf tier: {reason}");
-        return;
-    }
+    let Some(_turn) = tier::bpf() else { return };
     let out = tempfile::tempdir().unwrap();
     // tracefs in a mount namespace of its own, which goes with the command.
     let script =

@@ -3,31 +3,20 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use itlbench::machine::kernel::{KernelMachine, probe};
+use itlbench::machine::kernel::KernelMachine;
 use itlbench::machine::{Machine, Target};
 use itlbench::placement::{Footprint, Image};
 use itlbench::workload::{Case, FillerRule, OffsetRule, PackMode, Spec};
 use socket2::{Domain, SockFilter, Socket, Type};
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// The turn to use the kernel, or `None` where the tier cannot run.
-fn tier() -> Option<MutexGuard<'static, ()>> {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(reason) = probe::test_run() {
-        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
-        println!("SKIP bpf tier: {reason}");
-        return None;
-    }
-    Some(turn)
-}
 
 /// A machine on a settled host: what the test before unloaded is freed on a work queue, up to 24 MiB of it.
 fn machine(harden: bool) -> KernelMachine {
@@ -53,7 +42,7 @@ fn place(machine: &mut KernelMachine, case: &Case) -> (Vec<Image>, u32) {
 
 #[test]
 fn every_arm_lies_as_it_should_with_as_many_fillers() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = machine(false);
     let arms = [PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo];
     let mut fillers = BTreeMap::new();
@@ -69,7 +58,7 @@ fn every_arm_lies_as_it_should_with_as_many_fillers() {
 
 #[test]
 fn the_placebo_lies_as_dense_as_pack_on_in_another_order() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = machine(false);
     let cases = chain(&[PackMode::On, PackMode::Placebo], 512);
     let [(on, _), (placebo, _)] = [0, 1].map(|at: usize| place(&mut machine, &cases[at]));
@@ -86,7 +75,7 @@ fn the_placebo_lies_as_dense_as_pack_on_in_another_order() {
 
 #[test]
 fn random_offsets_are_those_of_the_seed_and_no_walk() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = machine(false);
     let case = Case { offset: OffsetRule::Random, ..chain(&[PackMode::Off], 512).remove(0) };
     let print = Footprint::of(&place(&mut machine, &case).0);
@@ -96,7 +85,7 @@ fn random_offsets_are_those_of_the_seed_and_no_walk() {
 
 #[test]
 fn bpftool_and_kallsyms_say_the_same_of_every_program() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = machine(false);
     for case in chain(&[PackMode::On, PackMode::Off], 64) {
         let loaded = machine.load(&case, 3).unwrap();
@@ -133,7 +122,7 @@ fn bpftool_lengths() -> Option<HashSet<u32>> {
 
 #[test]
 fn released_fillers_are_gone_before_anything_runs() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let mut machine = machine(false);
     let kept = chain(&[PackMode::Off], 256).remove(0);
     let released = Case { fillers: FillerRule::Release, ..kept.clone() };
@@ -196,7 +185,7 @@ fn classic(steps: u32) -> Socket {
 
 #[test]
 fn a_neighbour_who_loads_and_unloads_does_not_spoil_the_placement() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let neighbour = Neighbour::loading(200);
     let mut machine = machine(false);
     for case in chain(&[PackMode::Off, PackMode::On, PackMode::Off, PackMode::Placebo], 1024) {
@@ -230,7 +219,7 @@ impl Drop for Sysctl {
 
 #[test]
 fn blinded_constants_change_lengths_and_not_the_placement() {
-    let Some(_turn) = tier() else { return };
+    let Some(_turn) = tier::bpf() else { return };
     let plain = place(&mut machine(false), &chain(&[PackMode::On], 8)[0]).0;
     for level in ["1", "2"] {
         let Some(_sysctl) = Sysctl::set("/proc/sys/net/core/bpf_jit_harden", level) else {
