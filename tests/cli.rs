@@ -272,3 +272,15 @@ fn the_simulated_cpu_s_cycles_are_explained_by_its_itlb() {
         assert!(mail.contains(words), "{words} is not in\n{mail}");
     }
 }
+
+#[test]
+fn a_dry_run_prints_the_plan_and_leaves_nothing() {
+    let out = tempfile::tempdir().unwrap();
+    let never = out.path().join("never");
+    let args = ["run", "chain", "--dry-run", "--programs", "8,64", "--trials", "2", "--seed", "3"];
+    let output = itlbench(&[&args[..], &["--out", never.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = stdout(&output);
+    assert!(text.contains("--seed 3") && text.ends_with("Nothing was loaded.\n"), "{text}");
+    assert!(!never.exists());
+}

@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod counting;
 pub mod compare;
 pub mod doctor;
+pub mod dry_run;
 pub mod failure;
 pub mod layout;
 pub mod list;

@@ -11,7 +11,7 @@ use super::machines::{self, Opened};
 use super::publish::publish;
 use super::report::Modelling;
 use super::session::Session;
-use super::{Failure, doctor};
+use super::{Failure, doctor, dry_run};
 use crate::caveat::Caveat;
 use crate::counters::{Events, Refusal};
 use crate::host::checks::{blocking, checks};
@@ -76,6 +76,9 @@ pub struct Args {
     /// Split the difference in time by what `itlbench calibrate` found a miss to cost
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
+    /// Print the plan (cases, arms, order of the trials, loads, time) and stop; needs no privileges
+    #[arg(long)]
+    pub dry_run: bool,
     /// Say on stderr how long recording took
     #[arg(long)]
     pub verbose: bool,
@@ -93,6 +96,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         false => (Design::Arms, Plan::new(&specs, seed)),
         true => (Design::AgainstItself, Plan::against_itself(&specs, seed)),
     };
+    if args.dry_run {
+        let text = dry_run::text(&specs, &plan, seed)?;
+        out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
+        return Ok(0);
+    }
     let stop = stop_on_signals()?;
     let facts = Facts::read(Path::new("/"));
     if args.machine == MachineKind::Kernel {

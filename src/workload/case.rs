@@ -176,10 +176,17 @@ macro_rules! display_as_value {
     )*};
 }
 
+impl Case {
+    /// The case without its arm: what stands against each other in the arms.
+    pub fn point(&self) -> String {
+        format!("{} n={}", self.workload, self.programs)
+    }
+}
+
 display_as_value!(PackMode, TriggerKind, Stride, OffsetRule, FillerRule, Body);
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} n={} pack={}", self.workload, self.programs, self.pack)
+        write!(f, "{} pack={}", self.point(), self.pack)
     }
 }

@@ -4,6 +4,7 @@
 pub mod builtin;
 pub mod case;
 pub mod plan;
+pub mod source;
 pub mod spec;
 
 pub use case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};

@@ -19,6 +19,8 @@ pub struct Slot {
 pub struct Plan {
     pub cases: Vec<Case>,
     pub slots: Vec<Slot>,
+    /// Trials of a case that follow each other in a round: two where it stands against itself.
+    halves: u32,
 }
 
 impl Plan {
@@ -34,7 +36,7 @@ impl Plan {
             // Trials 2k and 2k + 1 of a pair share their seed; compare deals them A B B A.
             [0, 1].map(|half| Slot { trial: 2 * slot.trial + half, ..*slot })
         });
-        Self { slots: slots.collect(), cases: halves.cases }
+        Self { slots: slots.collect(), cases: halves.cases, halves: 2 }
     }
 
     /// Lays out `spec`. Round by round every number of programs is visited once, in a shuffled order; the arms of one
@@ -69,7 +71,12 @@ impl Plan {
                 push_arms(&mut slots, arms, flip, round, seed);
             }
         }
-        Self { cases, slots }
+        Self { cases, slots, halves: 1 }
+    }
+
+    /// Trials of a case in a round.
+    pub fn halves(&self) -> u32 {
+        self.halves
     }
 
     /// The arms in the plan, for a look at what it compares.

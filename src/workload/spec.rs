@@ -1,4 +1,4 @@
-//! Workload files: strict TOML, every error with file, line and key.
+//! Workload files: strict TOML, every error with file, line, column and key.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin;
 use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
+use super::source::{self, Place};
 
 /// A workload as its file states it, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +77,33 @@ pub enum SpecError {
     Unknown { name: String, known: String },
     #[error("failed to read workload `{path}`: {source}")]
     Read { path: String, source: std::io::Error },
-    #[error("workload `{file}`, line {line}: {message}")]
-    Syntax { file: String, line: usize, message: String },
-    #[error("workload `{file}`: `{key}` {message}")]
-    Value { file: String, key: &'static str, message: String },
+    /// What is wrong, and where in the file; the place is unknown if the command line changed the value.
+    #[error("workload `{file}`{}: {message}", place.map(|place| format!(", {place}")).unwrap_or_default())]
+    Bad { file: String, place: Option<Place>, message: String },
+}
+
+/// A value that makes no sense.
+struct Problem {
+    key: &'static str,
+    /// Which item of a list.
+    item: Option<usize>,
+    message: String,
+}
+
+impl Problem {
+    fn new(key: &'static str, message: impl Into<String>) -> Self {
+        Self { key, item: None, message: message.into() }
+    }
+
+    fn at(self, item: usize) -> Self {
+        Self { item: Some(item), ..self }
+    }
+
+    /// As an error of `file`, whose text is `text` if the value comes from there.
+    fn of(self, file: &str, text: Option<&str>) -> SpecError {
+        let place = text.and_then(|text| Place::of_value(text, self.key, self.item));
+        SpecError::Bad { file: file.to_owned(), place, message: format!("`{}` {}", self.key, self.message) }
+    }
 }
 
 impl Spec {
@@ -106,47 +130,47 @@ impl Spec {
 
     /// Parses a workload; `file` is named in errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, SpecError> {
-        let spec: Self = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start.min(text.len()));
-            SpecError::Syntax {
-                file: file.to_owned(),
-                line: text[..offset].matches('\n').count() + 1,
-                message: error.message().replace('\n', "; "),
-            }
-        })?;
-        spec.check(file)?;
+        let spec: Self = toml::from_str(text).map_err(|error| refused(file, text, &error))?;
+        spec.problem().map_or(Ok(()), |problem| Err(problem.of(file, Some(text))))?;
         Ok(spec)
     }
 
     /// Checks the values that TOML's types leave open; call again after changing any.
     pub fn check(&self, file: &str) -> Result<(), SpecError> {
-        let bad =
-            |key, message: &str| Err(SpecError::Value { file: file.to_owned(), key, message: message.to_owned() });
+        self.problem().map_or(Ok(()), |problem| Err(problem.of(file, None)))
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        self.problem_of_programs().or_else(|| self.problem_of_arms()).or_else(|| self.problem_of_numbers())
+    }
+
+    fn problem_of_programs(&self) -> Option<Problem> {
         if self.programs.is_empty() {
-            return bad("programs", "is empty; give at least one number");
+            return Some(Problem::new("programs", "is empty; give at least one number"));
         }
-        if self.programs.iter().any(|&n| n == 0 || n > MOST_PROGRAMS) {
-            return bad("programs", "must be between 1 and 1048576");
+        if let Some(at) = self.programs.iter().position(|&n| n == 0 || n > MOST_PROGRAMS) {
+            return Some(Problem::new("programs", "must be between 1 and 1048576").at(at));
         }
-        if has_duplicates(&self.programs) {
-            return bad("programs", "names a number twice");
+        duplicate(&self.programs).map(|at| Problem::new("programs", "names a number twice").at(at))
+    }
+
+    fn problem_of_arms(&self) -> Option<Problem> {
+        let once = "must name each arm once, for instance [\"on\", \"off\"]";
+        if self.pack.is_empty() {
+            return Some(Problem::new("pack", once));
         }
-        if self.pack.is_empty() || has_duplicates(&self.pack) {
-            return bad("pack", "must name each arm once, for instance [\"on\", \"off\"]");
+        if let Some(at) = duplicate(&self.pack) {
+            return Some(Problem::new("pack", once).at(at));
         }
-        if self.pack.contains(&PackMode::OffTwoMeg) && self.programs.iter().any(|&n| n > MOST_REGIONS) {
-            return bad(
-                "programs",
-                "must be at most 200 with the arm `off-2m`: each takes 2 MiB of the kernel's 1 GiB for modules and JITed code",
-            );
-        }
-        if self.trials == 0 {
-            return bad("trials", "must be at least 1");
-        }
-        if self.samples == 0 {
-            return bad("samples", "must be at least 1");
-        }
-        Ok(())
+        let regions = self.pack.contains(&PackMode::OffTwoMeg);
+        let at = self.programs.iter().position(|&n| regions && n > MOST_REGIONS)?;
+        let message = "must be at most 200 with the arm `off-2m`: each takes 2 MiB of the kernel's 1 GiB for modules and JITed code";
+        Some(Problem::new("programs", message).at(at))
+    }
+
+    fn problem_of_numbers(&self) -> Option<Problem> {
+        let zero = [("trials", self.trials), ("samples", self.samples)].into_iter().find(|(_, number)| *number == 0);
+        zero.map(|(key, _)| Problem::new(key, "must be at least 1"))
     }
 
     /// The case of this workload at one number of programs and one arm.
@@ -165,10 +189,19 @@ impl Spec {
     }
 }
 
-fn has_duplicates<T: Ord + Clone>(items: &[T]) -> bool {
-    let mut sorted = items.to_vec();
-    sorted.sort();
-    sorted.windows(2).any(|pair| pair[0] == pair[1])
+/// What TOML or a type refuses, with the key where the value is at fault.
+fn refused(file: &str, text: &str, error: &toml::de::Error) -> SpecError {
+    let message = error.message().replace('\n', "; ");
+    // What is missing stands nowhere.
+    let offset = error.span().map(|span| span.start).filter(|_| !message.starts_with("missing field"));
+    let key = offset.and_then(|offset| source::key_of_value(text, offset));
+    let message = key.map_or(message.clone(), |key| format!("`{key}`: {message}"));
+    SpecError::Bad { file: file.to_owned(), place: offset.map(|offset| Place::of(text, offset)), message }
+}
+
+/// Position of the first item that stands in the list already.
+fn duplicate<T: PartialEq>(items: &[T]) -> Option<usize> {
+    (0..items.len()).find(|&at| items[..at].contains(&items[at]))
 }
 
 #[cfg(test)]
@@ -184,30 +217,38 @@ mod tests {
 
     #[test]
     fn errors_name_file_line_and_key() {
+        let head = "name=\"x\"\nquestion=\"q\"\nexpectation=\"e\"\ntrigger=\"chain\"\n";
         let cases = [
+            ("", "name = \"x\"\nquestion = \"q\"\nprogramms = [1]\n", "line 3, column 1: unknown field `programms`"),
+            ("", "name = \"x\"\nname = \"y\"\n", "line 2, column 1: duplicate key"),
+            ("", "name = 3\n", "line 1, column 8: `name`: invalid type: integer `3`, expected a string"),
+            ("", "name = \"x\n", "line 1, column"),
+            (head, "programs=[]\n", "line 5, column 10: `programs` is empty"),
+            (head, "programs=[8,\n 0]\n", "line 6, column 2: `programs` must be between 1 and 1048576"),
+            (head, "programs=[8, -1]\n", "line 5, column 14: `programs`: invalid value: integer `-1`, expected u32"),
+            (head, "programs=[8, 8]\n", "line 5, column 14: `programs` names a number twice"),
+            (head, "programs=[8]\npack = [\"on\", \"of\"]\n", "line 6, column 15: `pack`: unknown variant `of`"),
+            (head, "programs=[8]\npack = [\"on\", \"on\"]\n", "line 6, column 15: `pack` must name each arm once"),
+            (head, "programs=[8]\nsamples = 0\n", "line 6, column 11: `samples` must be at least 1"),
             (
-                "name = \"x\"\nquestion = \"q\"\nprogramms = [1]\n",
-                "workload `f.toml`, line 3: unknown field `programms`",
-            ),
-            ("name = \"x\"\nname = \"y\"\n", "workload `f.toml`, line 2: duplicate key"),
-            ("name = 3\n", "workload `f.toml`, line 1: invalid type: integer `3`, expected a string"),
-            (
-                "name=\"x\"\nquestion=\"q\"\nexpectation=\"e\"\ntrigger=\"chain\"\nprograms=[]\n",
-                "workload `f.toml`: `programs` is empty",
-            ),
-            (
-                "name=\"x\"\nquestion=\"q\"\nexpectation=\"e\"\ntrigger=\"chain\"\nprograms=[8, 8]\n",
-                "workload `f.toml`: `programs` names a number twice",
-            ),
-            (
-                "name=\"x\"\nquestion=\"q\"\nexpectation=\"e\"\ntrigger=\"chain\"\nprograms=[201]\npack=[\"off-2m\"]\n",
-                "workload `f.toml`: `programs` must be at most 200 with the arm `off-2m`",
+                head,
+                "programs=[9, 201]\npack=[\"off-2m\"]\n",
+                "line 5, column 14: `programs` must be at most 200 with the arm `off-2m`",
             ),
         ];
-        for (text, expected) in cases {
-            let error = Spec::parse("f.toml", text).expect_err(text).to_string();
-            assert!(error.starts_with(expected), "{error}");
+        for (head, text, expected) in cases {
+            let error = Spec::parse("f.toml", &format!("{head}{text}")).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("workload `f.toml`, {expected}")), "{error}");
         }
+        let missing = Spec::parse("f.toml", head).expect_err("no programs").to_string();
+        assert_eq!(missing, "workload `f.toml`: missing field `programs`");
+    }
+
+    #[test]
+    fn a_value_of_the_command_line_has_no_place_in_the_file() {
+        let spec = Spec { trials: 0, ..Spec::builtin("chain").expect("built in") };
+        let error = spec.check("chain").expect_err("no trials").to_string();
+        assert_eq!(error, "workload `chain`: `trials` must be at least 1");
     }
 
     #[test]
