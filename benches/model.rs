@@ -7,7 +7,7 @@ use std::time::Instant;
 use itlbench::model::geometry::{Named, cores};
 use itlbench::model::what_if::{dense, knees, spread};
 use itlbench::model::{Itlb, Load, PageSize, predict};
-use itlbench::workload::TriggerKind;
+use itlbench::workload::Order;
 
 /// Accesses in one measurement, and measurements of each pattern; the median is printed, as the machine may be busy.
 const ACCESSES: usize = 2_000_000;
@@ -42,13 +42,8 @@ fn default_run() {
             let lengths = || std::iter::repeat_n(121, programs);
             for images in [dense(lengths()), spread(lengths())] {
                 for pages in [PageSize::Small, PageSize::Huge] {
-                    let load = Load {
-                        images: &images,
-                        pages,
-                        trigger: TriggerKind::Chain,
-                        seed: trial,
-                        executions_per_run: 33,
-                    };
+                    let load =
+                        Load { images: &images, pages, order: Order::Permuted, seed: trial, executions_per_run: 33 };
                     predicted += black_box(predict(&load, &zen4)).executions;
                 }
             }

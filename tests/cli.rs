@@ -284,3 +284,17 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
     assert!(text.contains("--seed 3") && text.ends_with("Nothing was loaded.\n"), "{text}");
     assert!(!never.exists());
 }
+
+#[test]
+fn a_sweep_says_where_it_bends_beside_the_model() {
+    let out = tempfile::tempdir().unwrap();
+    let numbers =
+        ["--programs", "2,4,6,8,12,16,24,32,64,128,192,256", "--loaded", "256", "--trials", "4", "--samples", "4"];
+    let output = simulate(out.path(), &numbers);
+    let dir = directory(&output);
+    let text = stdout(&output);
+    assert!(text.contains("chain, pack off: cycles/exec (simulated) bends up at"), "{text}");
+    assert!(text.contains("simulated: L1 iTLB 16x4 entries of 4 KiB, L2 128x8"), "{text}");
+    assert!(fs::read_to_string(dir.join("mail.txt")).unwrap().contains("Knees of the sweep"));
+    assert!(fs::read_to_string(dir.join("report.json")).unwrap().contains("\"model_l1\""));
+}

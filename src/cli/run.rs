@@ -21,7 +21,7 @@ use crate::report::table;
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::runner::Instruments;
-use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Plan, Spec, Stride};
+use crate::workload::{Body, FillerRule, OffsetRule, Order, PackMode, Plan, Spec, Stride};
 
 /// Arguments of `itlbench run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +47,12 @@ pub struct Args {
     /// Whether the fillers of pack off stay loaded while programs run, in every arm alike
     #[arg(long, value_enum)]
     pub fillers: Option<FillerRule>,
+    /// Order of visits: sequential or permuted in turn, random or zipf(S) drawn; by default the trigger's own
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<Order>,
+    /// Load so many programs in every case and run the --programs first of their order: reuse distance without another placement
+    #[arg(long, value_name = "N")]
+    pub loaded: Option<u32>,
     /// Fresh loads of each case
     #[arg(long, value_name = "N")]
     pub trials: Option<u32>,
@@ -192,6 +198,8 @@ impl Args {
         spec.stride = self.stride.unwrap_or(spec.stride);
         spec.offset = self.offset.unwrap_or(spec.offset);
         spec.fillers = self.fillers.unwrap_or(spec.fillers);
+        spec.order = self.order.or(spec.order);
+        spec.loaded = self.loaded.or(spec.loaded);
         spec.trials = self.trials.unwrap_or(spec.trials);
         spec.samples = self.samples.unwrap_or(spec.samples);
         spec.check(name)?;

@@ -112,8 +112,12 @@ pub trait Machine: std::fmt::Debug {
 
 /// A case, loaded.
 pub trait Loaded: std::fmt::Debug {
-    /// Where every program lies, in the order of visits; read back, not assumed.
+    /// Where every program lies that is run, in the order of visits; read back, not assumed.
     fn images(&self) -> &[Image];
+    /// Where the programs lie that are loaded beside them and not run.
+    fn beside(&self) -> &[Image] {
+        &[]
+    }
     /// By which pages they are mapped now; observed, not assumed.
     fn observe_mapping(&mut self) -> Observed;
     /// What the load takes of the kernel's memory now; `None` where nothing is real.

@@ -4,7 +4,7 @@ use super::itlb::{Found, Geometry, Itlb, PageSize};
 use super::visits::Visits;
 use crate::placement::Image;
 use crate::placement::image::PAGE_BYTES;
-use crate::workload::TriggerKind;
+use crate::workload::Order;
 
 /// Entries of 2 MiB that the kernel's own text on the way of one run takes: `bpf_test_run`, the indirect-call and return thunks,
 /// `__local_bh_enable_ip` and its like, the clock. On Linux 6.18 they lie in four regions of 2 MiB; the text is mapped so.
@@ -25,7 +25,7 @@ pub struct Load<'a> {
     pub images: &'a [Image],
     /// Size of the pages that map the programs.
     pub pages: PageSize,
-    pub trigger: TriggerKind,
+    pub order: Order,
     pub seed: u64,
     pub executions_per_run: u32,
 }
@@ -63,7 +63,8 @@ pub fn predict(load: &Load<'_>, geometry: &Geometry) -> Prediction {
         return Prediction::default();
     }
     let mut machine = Machine::new(load, geometry, programs);
-    let runs = (programs.saturating_mul(ROUNDS) / load.executions_per_run).clamp(*RUNS.start(), *RUNS.end());
+    let runs =
+        (machine.visits.round().saturating_mul(ROUNDS) / load.executions_per_run).clamp(*RUNS.start(), *RUNS.end());
     (0..runs).for_each(|_| machine.run());
     machine.counted = Prediction::default();
     (0..runs).for_each(|_| machine.run());
@@ -96,7 +97,7 @@ impl<'a> Machine<'a> {
     fn new(load: &'a Load<'a>, geometry: &Geometry, programs: u32) -> Self {
         // Where the entry program lies is not recorded: a page of its own, behind the last program.
         let entry = load.images.iter().map(|image| image.end().0).max().unwrap_or(0).next_multiple_of(PAGE_BYTES);
-        let visits = Visits::new(load.trigger, programs, load.seed);
+        let visits = Visits::new(load.order, programs, load.seed);
         Self { load, text: TEXT_ENTRIES, itlb: Itlb::new(geometry), visits, entry, counted: Prediction::default() }
     }
 

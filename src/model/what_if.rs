@@ -7,7 +7,7 @@ use super::predict::{Load, Prediction, one_round};
 use crate::placement::image::{LINE_BYTES, PAGE_BYTES};
 use crate::placement::pack::{CHUNK_BYTES, chunks};
 use crate::placement::{Addr, Image};
-use crate::workload::TriggerKind;
+use crate::workload::Order;
 
 /// Where placements of our own begin: a multiple of 2 MiB with room behind it.
 const BASE: u64 = 0xffff_c000_0000_0000;
@@ -112,7 +112,7 @@ pub fn knees(
 ) -> Knees {
     let at = |programs: u32| {
         let images = place(&mut std::iter::repeat_n(length, programs as usize));
-        let load = Load { images: &images, pages, trigger: TriggerKind::Chain, seed: 0, executions_per_run: 33 };
+        let load = Load { images: &images, pages, order: Order::Permuted, seed: 0, executions_per_run: 33 };
         one_round(&load, geometry)
     };
     let mut known: BTreeMap<u32, Prediction> = BTreeMap::new();

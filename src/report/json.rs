@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::knees::{Sweep, sweeps};
 use super::{Summary, units};
 use crate::caveat::Caveat;
 use crate::compare::{Effect, Method, SideValues, Unit, Verdict};
@@ -32,6 +33,8 @@ struct Report<'a> {
     primary: Metric,
     cases: Vec<CaseReport<'a>>,
     effects: Vec<EffectReport<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sweeps: Vec<Sweep>,
     caveats: &'a [Caveat],
     not_measured: &'a [Refusal],
     events: &'a [Group],
@@ -161,6 +164,7 @@ pub fn json(summary: &Summary<'_>) -> Result<String, serde_json::Error> {
         primary: summary.primary(),
         cases: summary.cases.iter().map(|found| case(found, manifest.machine)).collect(),
         effects: summary.effects.iter().map(|effect| EffectReport::of(effect, manifest.machine)).collect(),
+        sweeps: sweeps(summary),
         caveats: &summary.caveats,
         not_measured: &manifest.refused,
         events: &manifest.groups,

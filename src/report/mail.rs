@@ -14,7 +14,7 @@ pub(super) use setup::{command, seeded};
 use super::Summary;
 use super::table::SIMULATED;
 use super::wording::{ascii, not_measured, wrap};
-use super::{attribution, misses, noise};
+use super::{attribution, knees, misses, noise};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -32,6 +32,7 @@ pub fn mail(summary: &Summary<'_>) -> String {
     blocks.extend(setup::workloads(&summary.run.manifest));
     blocks.extend(results::blocks(summary));
     blocks.extend(dots::block(summary));
+    blocks.push(Block { title: "Knees of the sweep", lines: items(knees::lines(summary)) });
     blocks.push(Block {
         title: "Derived figures (largest number of programs)",
         lines: items(attribution::derived_lines(summary, true)),

@@ -15,6 +15,7 @@ pub mod export;
 pub(crate) mod fixture;
 pub mod html;
 pub mod json;
+pub mod knees;
 pub mod lkp;
 pub mod mail;
 pub mod modelled;

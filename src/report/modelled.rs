@@ -19,7 +19,7 @@ use crate::samples::Metric;
 use crate::stats;
 use crate::trial::Trial;
 use crate::twin::Calibration;
-use crate::workload::{Case, PackMode, TriggerKind};
+use crate::workload::{Case, PackMode};
 
 use super::summary::CaseSummary;
 
@@ -161,7 +161,7 @@ fn predictions(trials: &[&Trial], pages: Option<PageSize>, model: &Named) -> Vec
     for &trial in trials {
         let load = load(trial, pages);
         let same = |&(other, _): &&(&Trial, Prediction)| {
-            let order = trial.case.trigger == TriggerKind::Chain || other.seed == trial.seed;
+            let order = !trial.case.order().is_drawn() || other.seed == trial.seed;
             let rhythm = other.check.executions_per_run == trial.check.executions_per_run;
             order && rhythm && other.mapping == trial.mapping && other.images == trial.images
         };
@@ -175,7 +175,7 @@ fn load(trial: &Trial, pages: Option<PageSize>) -> Load<'_> {
     Load {
         images: &trial.images,
         pages: pages.or_else(|| observed(trial)).unwrap_or(PageSize::Small),
-        trigger: trial.case.trigger,
+        order: trial.case.order(),
         seed: trial.seed,
         executions_per_run: trial.check.executions_per_run,
     }

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::beside;
 use super::echo;
+use super::knees;
 use super::mapping;
 use super::modelled::Modelled;
 use super::summary::{CaseSummary, Summary};
@@ -20,6 +21,8 @@ use crate::samples::Metric;
 const COLUMNS: usize = 100;
 /// Metrics beside each other in one table, beyond the primary one.
 const METRICS_A_TABLE: usize = 2;
+/// Heading of the knees of a sweep.
+const KNEES: &str = "Knees (straight pieces over the logarithms; in brackets 95 % of the resamplings of the trials):";
 /// Stands over everything that a simulation printed.
 pub const SIMULATED: &str = "SIMULATED: no kernel and no CPU was measured";
 
@@ -35,6 +38,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(primary(summary));
     lines.extend(others(summary));
     lines.extend(effects(summary));
+    lines.extend(listed(KNEES, knees::lines(summary)));
     lines.extend(listed("Derived figures (largest number of programs):", attribution::derived_lines(summary, true)));
     lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
     lines.extend(listed("Whose code missed the iTLB:", misses::lines(summary)));

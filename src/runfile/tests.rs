@@ -14,7 +14,7 @@ use crate::samples::Metric;
 use crate::survey::vmalloc::{Packs, ToldBy};
 use crate::trial::beside::{Beside, DirectMap};
 use crate::trial::{Check, LoadCost, Sample, Trial};
-use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Spec, Stride, TriggerKind};
+use crate::workload::{Body, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{Design, MachineKind, Manifest};
 use super::{ReadError, Run, WriteError, Writer};
@@ -32,12 +32,16 @@ prop_compose! {
         offset in prop::sample::select(vec![OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed]),
         fillers in prop::sample::select(vec![FillerRule::Keep, FillerRule::Release]),
         (trials, samples) in (1u32.., 1u32..),
+        (order, loaded) in (prop::option::of(1u32..4001), prop::option::of(Just(5000u32))),
     ) -> Spec {
         // The arm `off-2m` takes 200 programs at most.
         let fits = |n: u32| if pack.contains(&PackMode::OffTwoMeg) { n % 200 + 1 } else { n };
         let programs: BTreeSet<u32> = programs.into_iter().map(fits).collect();
         let (name, programs) = (name.clone(), programs.into_iter().collect());
-        Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, fillers, trials, samples }
+        let order = order.and_then(crate::workload::order::Exponent::new).map(Order::Zipf);
+        let order = order.filter(|_| trigger == TriggerKind::Walk);
+        let loaded = loaded.filter(|_| !pack.contains(&PackMode::OffTwoMeg));
+        Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, fillers, order, loaded, trials, samples }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::sampling::{Misses, Sampling};
 use crate::trial::{Beside, Check, LoadCost, Sample, Trial};
-use crate::workload::{Body, Case, FillerRule, OffsetRule, PackMode, Spec, Stride, TriggerKind};
+use crate::workload::{Body, Case, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{Design, MachineKind, Manifest};
 use super::noise::MeterRows;
@@ -94,6 +94,10 @@ struct SpecFields {
     offset: OffsetRule,
     #[serde(default, skip_serializing_if = "FillerRule::is_default")]
     fillers: FillerRule,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loaded: Option<u32>,
     trials: u32,
     samples: u32,
 }

@@ -3,6 +3,7 @@
 
 pub mod beta;
 pub mod holm;
+pub mod knee;
 pub mod order;
 pub mod rank;
 pub mod student;
@@ -10,6 +11,7 @@ pub mod welch;
 
 pub use beta::proportion_interval;
 pub use holm::holm;
+pub use knee::{Knee, knees};
 pub use order::{median, median_interval, quantile};
 pub use rank::{MannWhitney, Shift, hodges_lehmann, mann_whitney};
 pub use welch::{Welch, detectable, welch};

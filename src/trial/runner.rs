@@ -108,7 +108,9 @@ impl LoadFacts {
         let images = loaded.images().to_vec();
         let footprint = Footprint::of(&images);
         let mut caveats = Vec::new();
-        let missed = footprint.missed(case.pack);
+        // The placement of all is its goal's, whether or not all are run.
+        let all = [images.as_slice(), loaded.beside()].concat();
+        let missed = Footprint::of(&all).missed(case.pack);
         if let Some(missed) = &missed {
             caveats.push(Caveat::PlacementMissed { goal: missed.goal.clone(), reached: missed.reached.clone() });
         }

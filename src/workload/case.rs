@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::order::Order;
+
 /// Where the programs of a case are to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -152,6 +154,12 @@ pub struct Case {
     /// The arm whose number of fillers this one loads too: `off`, or `off-2m` where the workload has that arm.
     #[serde(default = "off", skip_serializing_if = "is_off")]
     pub fillers_of: PackMode,
+    /// The order of visits; `None` for the trigger's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// Programs loaded, of which only `programs` are run; `None` if all of them are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<u32>,
 }
 
 fn off() -> PackMode {
@@ -179,7 +187,20 @@ macro_rules! display_as_value {
 impl Case {
     /// The case without its arm: what stands against each other in the arms.
     pub fn point(&self) -> String {
-        format!("{} n={}", self.workload, self.programs)
+        match self.loaded {
+            Some(loaded) => format!("{} n={} of {loaded}", self.workload, self.programs),
+            None => format!("{} n={}", self.workload, self.programs),
+        }
+    }
+
+    /// The order of visits.
+    pub fn order(&self) -> Order {
+        self.order.unwrap_or_else(|| Order::of(self.trigger))
+    }
+
+    /// Programs that are loaded: those that are run, and with `loaded` others beside them.
+    pub fn loaded(&self) -> u32 {
+        self.loaded.unwrap_or(self.programs)
     }
 }
 

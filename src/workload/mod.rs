@@ -3,10 +3,12 @@
 
 pub mod builtin;
 pub mod case;
+pub mod order;
 pub mod plan;
 pub mod source;
 pub mod spec;
 
 pub use case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
+pub use order::Order;
 pub use plan::{Plan, Slot};
 pub use spec::{Spec, SpecError};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin;
 use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
+use super::order::Order;
 use super::source::{self, Place};
 
 /// A workload as its file states it, with the defaults filled in.
@@ -37,6 +38,12 @@ pub struct Spec {
     /// Whether fillers stay loaded while the programs run; alike in every arm.
     #[serde(default)]
     pub fillers: FillerRule,
+    /// Order of visits; by default the trigger's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// Programs loaded in every case, of which it runs `programs`; by default those alone are loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<u32>,
     /// Fresh loads of each case.
     #[serde(default = "default_trials")]
     pub trials: u32,
@@ -141,7 +148,11 @@ impl Spec {
     }
 
     fn problem(&self) -> Option<Problem> {
-        self.problem_of_programs().or_else(|| self.problem_of_arms()).or_else(|| self.problem_of_numbers())
+        let programs = self.problem_of_programs().or_else(|| self.problem_of_loaded());
+        programs
+            .or_else(|| self.problem_of_arms())
+            .or_else(|| self.problem_of_order())
+            .or_else(|| self.problem_of_numbers())
     }
 
     fn problem_of_programs(&self) -> Option<Problem> {
@@ -154,6 +165,26 @@ impl Spec {
         duplicate(&self.programs).map(|at| Problem::new("programs", "names a number twice").at(at))
     }
 
+    fn problem_of_loaded(&self) -> Option<Problem> {
+        let loaded = self.loaded?;
+        let most = self.programs.iter().copied().max().unwrap_or(0);
+        let message = match loaded {
+            loaded if loaded > MOST_PROGRAMS => "must be at most 1048576".to_owned(),
+            loaded if loaded < most => format!("must be at least {most}, the most of `programs`, which are run"),
+            _ => return None,
+        };
+        Some(Problem::new("loaded", message))
+    }
+
+    fn problem_of_order(&self) -> Option<Problem> {
+        let order = self.order?;
+        if let Some(refused) = order.refused_by(self.trigger) {
+            return Some(Problem::new("order", refused));
+        }
+        let placebo = self.pack.contains(&PackMode::Placebo) && order == Order::Sequential;
+        placebo.then(|| Problem::new("order", "`sequential` leaves the arm `placebo` no other order; use \"permuted\""))
+    }
+
     fn problem_of_arms(&self) -> Option<Problem> {
         let once = "must name each arm once, for instance [\"on\", \"off\"]";
         if self.pack.is_empty() {
@@ -163,7 +194,8 @@ impl Spec {
             return Some(Problem::new("pack", once).at(at));
         }
         let regions = self.pack.contains(&PackMode::OffTwoMeg);
-        let at = self.programs.iter().position(|&n| regions && n > MOST_REGIONS)?;
+        let too_many = |n: u32| regions && self.loaded.unwrap_or(n) > MOST_REGIONS;
+        let at = self.programs.iter().position(|&n| too_many(n))?;
         let message = "must be at most 200 with the arm `off-2m`: each takes 2 MiB of the kernel's 1 GiB for modules and JITed code";
         Some(Problem::new("programs", message).at(at))
     }
@@ -185,6 +217,8 @@ impl Spec {
             offset: self.offset,
             fillers: self.fillers,
             fillers_of: PackMode::with_most_fillers(&self.pack),
+            order: self.order.filter(|order| *order != Order::of(self.trigger)),
+            loaded: self.loaded.filter(|loaded| *loaded != programs),
         }
     }
 }
@@ -229,6 +263,22 @@ mod tests {
             (head, "programs=[8, 8]\n", "line 5, column 14: `programs` names a number twice"),
             (head, "programs=[8]\npack = [\"on\", \"of\"]\n", "line 6, column 15: `pack`: unknown variant `of`"),
             (head, "programs=[8]\npack = [\"on\", \"on\"]\n", "line 6, column 15: `pack` must name each arm once"),
+            (
+                head,
+                "programs=[8]\norder = \"zipf(9)\"\n",
+                "line 6, column 9: `order`: unknown order `zipf(9)`: expected `sequential`",
+            ),
+            (
+                head,
+                "programs=[8]\norder = \"zipf(1)\"\n",
+                "line 6, column 9: `order` `zipf(1)` does not go with trigger `chain`",
+            ),
+            (
+                head,
+                "programs=[8]\npack=[\"placebo\"]\norder='sequential'\n",
+                "line 7, column 7: `order` `sequential` leaves the arm `placebo` no other order",
+            ),
+            (head, "programs=[8, 9]\nloaded=8\n", "line 6, column 8: `loaded` must be at least 9"),
             (head, "programs=[8]\nsamples = 0\n", "line 6, column 11: `samples` must be at least 1"),
             (
                 head,

@@ -42,6 +42,10 @@ impl Loaded for KernelLoaded<'_> {
         &self.placed.images
     }
 
+    fn beside(&self) -> &[Image] {
+        &self.placed.beside
+    }
+
     fn observe_mapping(&mut self) -> Observed {
         self.looks.observe(&self.placed.images)
     }
@@ -72,7 +76,7 @@ impl Loaded for KernelLoaded<'_> {
 
     fn unload(self: Box<Self>) -> Result<u64> {
         let Self { placed, trigger, settle, .. } = *self;
-        let images = placed.images.clone();
+        let images = placed.all();
         let began = Instant::now();
         let retired = placed.unload(trigger.empty_program());
         drop(trigger);

@@ -41,7 +41,7 @@ use crate::host::Facts;
 use crate::placement::image::REGION_BYTES;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
-use crate::workload::{Body, Case, FillerRule, PackMode, TriggerKind, plan};
+use crate::workload::{Body, Case, FillerRule, Order, PackMode, TriggerKind, plan};
 
 /// Descriptors that are not for fillers: object, maps, counters, output files.
 const RESERVED_DESCRIPTORS: u64 = 1024;
@@ -161,7 +161,7 @@ impl Machine for KernelMachine {
         let latencies_ns = kit.programs.take_latencies_ns();
         if case.fillers == FillerRule::Release {
             // Grace periods and work queues must not run within the windows.
-            self.settle.released(&placed.images);
+            self.settle.released(&placed.all());
             placed.cost.settle_ns += self.settle.wait().as_nanos() as u64;
         }
         let trigger = Trigger::new(case.trigger, seed, &kit.programs, &placed)?;
@@ -219,10 +219,13 @@ fn share_pages(images: &[Image]) -> bool {
     pages.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// The position of the program of number i: the chain visits programs in an order that has nothing to do with their places.
+/// The position of the program of number i: unless they are visited as they lie, the order has nothing to do with their places.
 /// The placebo takes another such order.
 fn visit_order(case: &Case, seed: u64) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..case.programs).collect();
+    let mut order: Vec<u32> = (0..case.loaded()).collect();
+    if case.order() == Order::Sequential {
+        return order;
+    }
     let seed = if case.pack == PackMode::Placebo { !seed } else { seed };
     plan::shuffle(&mut order, &mut oorandom::Rand64::new(u128::from(seed)));
     order
@@ -254,7 +257,7 @@ fn refuse_if_too_large(case: &Case) -> Result<()> {
         PackMode::On | PackMode::Off | PackMode::Placebo => case.stride.bytes(),
     };
     let each = (spacing + pack::CHUNK_BYTES).max(body);
-    let bytes = u64::from(case.programs) * each;
+    let bytes = u64::from(case.loaded()) * each;
     if bytes <= MODULE_AREA_BYTES {
         return Ok(());
     }
@@ -262,7 +265,7 @@ fn refuse_if_too_large(case: &Case) -> Result<()> {
     Err(MachineError::host_cannot(
         format!(
             "failed to place {} programs: they and their fillers take {} MiB, the kernel's module area holds {} MiB (error 524)",
-            case.programs,
+            case.loaded(),
             bytes >> 20,
             MODULE_AREA_BYTES >> 20
         ),

@@ -22,11 +22,18 @@ pub struct Placed {
     pub maps: Maps,
     /// By position: the order of visits.
     pub images: Vec<Image>,
+    /// Loaded and not run.
+    pub beside: Vec<Image>,
     pub cost: LoadCost,
     held: Held,
 }
 
 impl Placed {
+    /// Where all of it lies, run or not.
+    pub fn all(&self) -> Vec<Image> {
+        [self.images.as_slice(), &self.beside].concat()
+    }
+
     /// Unloads all of it; returns the arrays to keep until the programs are gone.
     pub fn unload(self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
         let Self { maps, held, .. } = self;
@@ -54,15 +61,16 @@ impl Placer<'_> {
     /// Loads `case`; the program of number i gets position `order[i]`. `seed` decides random offsets.
     pub fn place(&self, case: &Case, order: &[u32], seed: u64) -> Result<Placed> {
         let began = Instant::now();
-        let maps = self.programs.maps(case.programs)?;
+        let maps = self.programs.maps_of(case)?;
         let mut load = Load {
             placer: self,
             order,
-            images: vec![Image { addr: Addr(0), len: 0 }; case.programs as usize],
+            images: vec![Image { addr: Addr(0), len: 0 }; case.loaded() as usize],
             recent: VecDeque::new(),
             held: Held::new(self.most_sockets),
             cost: LoadCost::default(),
             maps: &maps,
+            programs: case.programs,
         };
         match self.pack_bytes {
             Some(pack_bytes) => {
@@ -71,13 +79,14 @@ impl Placer<'_> {
             }
             None => load.plain()?,
         }
-        let Load { images, mut held, mut cost, .. } = load;
+        let Load { mut images, mut held, mut cost, .. } = load;
         if case.fillers == FillerRule::Release {
             held.release();
         }
         cost.load_ns = began.elapsed().as_nanos() as u64;
-        cost.programs = case.programs;
-        Ok(Placed { maps, images, cost, held })
+        cost.programs = case.loaded();
+        let beside = images.split_off(case.programs as usize);
+        Ok(Placed { maps, images, beside, cost, held })
     }
 }
 
@@ -86,6 +95,8 @@ struct Load<'a> {
     placer: &'a Placer<'a>,
     order: &'a [u32],
     maps: &'a Maps,
+    /// Those that are run.
+    programs: u32,
     images: Vec<Image>,
     /// Programs whose numbers may be given again, oldest first. Their places stay taken as long as they are here.
     recent: VecDeque<(u32, OwnedFd)>,
@@ -147,7 +158,7 @@ impl Load<'_> {
         if self.placer.stop.load(Ordering::Relaxed) {
             return Err(MachineError::interrupted());
         }
-        let program = self.placer.programs.load_body(self.maps, position, self.order.len() as u32);
+        let program = self.placer.programs.load_body(self.maps, position, self.programs);
         let program = program.map_err(|error| load_failed(&format!("program {position}"), &error))?;
         let image = verified(&program)?;
         Ok((program, image))
@@ -155,6 +166,9 @@ impl Load<'_> {
 
     fn publish(&mut self, position: u32, program: &OwnedFd, image: Image) -> Result<()> {
         self.images[position as usize] = image;
+        if !self.maps.runs(position) {
+            return self.held.keep(program);
+        }
         self.maps.publish(position, program.as_fd()).map_err(|error| {
             MachineError::failed(format!("failed to store program {position} in its prog array: {error}"))
         })

@@ -10,7 +10,8 @@ use libbpf_sys::bpf_insn;
 
 use super::sys;
 use crate::machine::{MachineError, Result};
-use crate::workload::{Body, TriggerKind};
+use crate::model::visits::Deal;
+use crate::workload::{Body, Case, Order, TriggerKind};
 
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bodies.bpf.o"));
 
@@ -42,8 +43,10 @@ pub struct Programs {
 /// The maps one load of a case uses.
 #[derive(Debug)]
 pub struct Maps {
-    /// Every program by position.
+    /// Every program that is run, by slot.
     pub by_position: MapHandle,
+    /// Which position has which slots.
+    pub deal: Deal,
     /// The same programs in small arrays, for direct jumps; empty for `walk`.
     pub successors: Vec<MapHandle>,
     /// Slots of each of those.
@@ -100,15 +103,25 @@ impl Programs {
 
     /// The same with successors in arrays of `slots`.
     pub fn maps_in_arrays(&self, programs: u32, slots: u32) -> Result<Maps> {
+        self.dealt_maps(Deal::new(Order::of(self.trigger), programs), programs, programs, slots)
+    }
+
+    /// The maps that `case` takes: its order decides how its programs are dealt to slots, and more may be loaded than are run.
+    pub fn maps_of(&self, case: &Case) -> Result<Maps> {
+        self.dealt_maps(Deal::new(case.order(), case.programs), case.programs, case.loaded(), SLOTS)
+    }
+
+    fn dealt_maps(&self, deal: Deal, programs: u32, loaded: u32, slots: u32) -> Result<Maps> {
         let arrays = match self.trigger {
             TriggerKind::Chain => programs.div_ceil(slots),
             TriggerKind::Walk => 0,
         };
         Ok(Maps {
-            by_position: prog_array(programs)?,
+            by_position: prog_array(deal.slots())?,
+            deal,
             successors: (0..arrays).map(|_| prog_array(slots)).collect::<Result<_>>()?,
             slots,
-            executed: map(MapType::Array, "executed", 4 * programs, 1)?,
+            executed: map(MapType::Array, "executed", 4 * loaded, 1)?,
         })
     }
 
@@ -178,9 +191,16 @@ impl Programs {
 }
 
 impl Maps {
+    /// Whether the program of a position is run; if not, nothing here holds it.
+    pub fn runs(&self, position: u32) -> bool {
+        !self.deal.of(position).is_empty()
+    }
+
     /// Puts a program where its callers jump to. The arrays hold it from now on; its descriptor may be closed.
     pub fn publish(&self, position: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
-        set_program(&self.by_position, position, program)?;
+        for slot in self.deal.of(position) {
+            set_program(&self.by_position, slot, program)?;
+        }
         match self.successors.get((position / self.slots) as usize) {
             Some(array) => set_program(array, position % self.slots, program),
             None => Ok(()),

@@ -29,6 +29,8 @@ pub struct Trigger {
     programs: TestRun,
     empty: TestRun,
     count: u32,
+    /// Draws, or steps, after which each has been run.
+    round: u32,
     kind: TriggerKind,
     empty_program: OwnedFd,
     _empty_array: MapHandle,
@@ -37,7 +39,7 @@ pub struct Trigger {
 impl Trigger {
     /// Prepares both targets.
     pub fn new(kind: TriggerKind, seed: u64, objects: &Programs, placed: &Placed) -> Result<Self> {
-        let count = placed.images.len() as u32;
+        let (count, round) = (placed.images.len() as u32, placed.maps.deal.slots());
         let start = match kind {
             TriggerKind::Chain => 0,
             TriggerKind::Walk => seed as u32,
@@ -50,18 +52,19 @@ impl Trigger {
             .map_err(|error| MachineError::failed(format!("failed to store the empty program: {error}")))?;
         let empty_entry = objects.load_entry(&empty_array).map_err(failed)?;
         Ok(Self {
-            programs: TestRun::new(entry, [start, count, 0, TAIL_CALLS % count, 0]),
+            programs: TestRun::new(entry, [start, round, 0, TAIL_CALLS % count, 0]),
             empty: TestRun::new(empty_entry, [0, 1, 0, 0, 0]),
             count,
+            round,
             kind,
             empty_program: empty,
             _empty_array: empty_array,
         })
     }
 
-    /// Runs until every program must have been visited, counting; 33 runs' worth for each program.
+    /// Runs until every program must have been visited, counting; 33 for each slot.
     pub fn check(&mut self, placed: &Placed) -> Result<Check> {
-        let runs = self.count;
+        let runs = self.round;
         self.programs.cb()[CHECK] = 1;
         self.run(Target::Programs, runs)?;
         self.programs.cb()[CHECK] = 0;

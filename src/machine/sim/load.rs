@@ -12,7 +12,7 @@ use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::planner::{FillerKind, Landing, Planner, Rules, Step, Wanted};
 use crate::placement::{Image, Observed, pack};
 use crate::trial::{Check, LoadCost};
-use crate::workload::{Case, FillerRule, PackMode, plan};
+use crate::workload::{Case, FillerRule, Order, PackMode, plan};
 
 use super::EXECUTIONS_PER_RUN;
 use super::cpu::Cpu;
@@ -33,6 +33,8 @@ pub struct SimLoaded<'a> {
     fillers: Vec<Span>,
     /// In the order of visits.
     images: Vec<Image>,
+    /// Loaded and not run.
+    beside: Vec<Image>,
     cost: LoadCost,
     visits: Visits,
     pack: PackMode,
@@ -45,15 +47,19 @@ impl<'a> SimLoaded<'a> {
             return Err(MachineError::failed(format!("failed to load case `{case}`: it has no programs")));
         }
         let mut random = oorandom::Rand64::new(u128::from(seed));
-        let visits = Visits::new(case.trigger, case.programs, random.rand_u64());
+        let visits = Visits::new(case.order(), case.programs, random.rand_u64());
         let (spans, fillers, images, cost) = (Vec::new(), Vec::new(), Vec::new(), LoadCost::default());
-        let mut loaded = Self { packs, cpu, spans, fillers, images, cost, visits, pack: case.pack };
+        let beside = Vec::new();
+        let mut loaded = Self { packs, cpu, spans, fillers, images, beside, cost, visits, pack: case.pack };
         loaded.carry_out(case, seed, &mut random)?;
         if case.pack == PackMode::Placebo {
             // Another order from the same seed.
             plan::shuffle(&mut loaded.images, &mut oorandom::Rand64::new(u128::from(!seed)));
         }
-        plan::shuffle(&mut loaded.images, &mut random);
+        if case.order() != Order::Sequential {
+            plan::shuffle(&mut loaded.images, &mut random);
+        }
+        loaded.beside = loaded.images.split_off(case.programs as usize);
         loaded.cost.load_ns = LOAD_NS * (loaded.spans.len() + loaded.fillers.len()) as u64;
         Ok(loaded)
     }
@@ -65,14 +71,14 @@ impl<'a> SimLoaded<'a> {
         while let Some(step) = plan.next_step() {
             let number = match step {
                 Step::Filler { chunks, kind } => {
-                    let span = self.reserve(chunks, kind, case.programs)?;
+                    let span = self.reserve(chunks, kind, case.loaded())?;
                     self.fillers.push(span);
                     continue;
                 }
                 Step::Plug => None,
                 Step::Measured { number } => Some(number),
             };
-            let span = self.reserve(pack::chunks(len), FillerKind::Extended, case.programs)?;
+            let span = self.reserve(pack::chunks(len), FillerKind::Extended, case.loaded())?;
             self.spans.push(span);
             let image = self.packs.image(span, len, random);
             match (plan.landed(&image), number) {
@@ -83,7 +89,7 @@ impl<'a> SimLoaded<'a> {
                 _ => self.cost.plugs += 1,
             }
         }
-        self.cost.programs = case.programs;
+        self.cost.programs = case.loaded();
         self.cost.fillers = self.fillers.len() as u32;
         if case.fillers == FillerRule::Release {
             self.fillers.drain(..).for_each(|span| self.packs.free(span));
@@ -116,6 +122,10 @@ impl Loaded for SimLoaded<'_> {
         &self.images
     }
 
+    fn beside(&self) -> &[Image] {
+        &self.beside
+    }
+
     fn observe_mapping(&mut self) -> Observed {
         let pages = pages_of(&self.images);
         let leaf = |page: &u64| Leaf {
@@ -135,7 +145,7 @@ impl Loaded for SimLoaded<'_> {
 
     fn check(&mut self) -> Result<Check> {
         let mut counts = vec![0; self.images.len()];
-        let round = self.cost.programs.div_ceil(EXECUTIONS_PER_RUN);
+        let round = self.visits.round().div_ceil(EXECUTIONS_PER_RUN);
         let mut runs = 0;
         // The walk needs about n ln n draws to meet all of n programs; 64 n leave none out below a million.
         while runs < 64 * round && counts.contains(&0) {

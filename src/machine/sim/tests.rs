@@ -2,7 +2,7 @@ use super::*;
 use crate::counters::{CountSide, Events, Reading};
 use crate::machine::{ErrorKind, Target};
 use crate::placement::Footprint;
-use crate::workload::{Body, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
+use crate::workload::{Body, FillerRule, OffsetRule, Order, PackMode, Stride, TriggerKind};
 
 fn case(programs: u32, pack: PackMode) -> Case {
     Case {
@@ -15,6 +15,8 @@ fn case(programs: u32, pack: PackMode) -> Case {
         offset: OffsetRule::Walk,
         fillers: FillerRule::Keep,
         fillers_of: PackMode::Off,
+        order: None,
+        loaded: None,
     }
 }
 
@@ -245,4 +247,50 @@ fn released_fillers_leave_the_programs_where_they_are() {
     let kept = machine.load(&case(512, PackMode::Off), 5).expect("loads").images().to_vec();
     let loaded = machine.load(&released, 5).expect("loads");
     assert_eq!((loaded.images(), loaded.load_cost().fillers >= 512), (&kept[..], true));
+}
+
+#[test]
+fn every_order_runs_every_program_and_only_those_asked_for() {
+    let mut machine = SimMachine::new(3);
+    let walk = |order: &str| (TriggerKind::Walk, order.parse::<Order>().expect("an order"));
+    for (trigger, order) in [
+        (TriggerKind::Chain, Order::Sequential),
+        (TriggerKind::Chain, Order::Permuted),
+        walk("random"),
+        walk("zipf(0.99)"),
+        walk("zipf(3)"),
+    ] {
+        for pack in [PackMode::On, PackMode::Off] {
+            let case = Case { trigger, order: Some(order), loaded: Some(600), ..case(100, pack) };
+            let mut loaded = machine.load(&case, 5).expect("loads");
+            assert_eq!((loaded.images().len(), loaded.beside().len()), (100, 500));
+            assert_eq!(loaded.load_cost().programs, 600);
+            let check = loaded.check().expect("checks");
+            assert_eq!((check.executed, check.executions_per_run), (100, 33), "{case:?}");
+            let ahead = loaded.images().windows(2).filter(|pair| pair[0].addr < pair[1].addr).count();
+            assert_eq!(ahead == 99, order == Order::Sequential, "{case:?}: {ahead} of 99 lie behind the one before");
+        }
+    }
+}
+
+#[test]
+fn hot_programs_of_a_zipf_order_stay_in_the_itlb() {
+    let mut machine = SimMachine::new(2);
+    let mut misses = |order: &str| {
+        let order = Some(order.parse().expect("an order"));
+        let case = Case { trigger: TriggerKind::Walk, order, ..case(1024, PackMode::Off) };
+        window(&mut machine, &case, Target::Programs, 620).0.counts[2]
+    };
+    let (random, zipf) = (misses("random"), misses("zipf(1.2)"));
+    assert!(zipf * 2 < random, "{zipf} {random}");
+}
+
+#[test]
+fn the_pages_of_a_few_of_many_decide_and_not_the_many() {
+    let mut machine = SimMachine::new(2);
+    let mut misses = |programs| {
+        let case = Case { loaded: Some(2048), ..case(programs, PackMode::Off) };
+        window(&mut machine, &case, Target::Programs, 620).0.counts[2]
+    };
+    assert!(misses(16) < 100 && misses(1024) > 15_000);
 }

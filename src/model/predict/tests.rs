@@ -18,8 +18,8 @@ fn images(programs: u64, stride: u64) -> Vec<Image> {
 /// counted by class.
 fn cold_walk(programs: u64, stride: u64, runs: u32) -> (u64, u64) {
     let images = images(programs, stride);
-    let (trigger, pages) = (TriggerKind::Walk, PageSize::Small);
-    let load = Load { images: &images, pages, trigger, seed: 12_345, executions_per_run: 33 };
+    let (order, pages) = (Order::Random, PageSize::Small);
+    let load = Load { images: &images, pages, order, seed: 12_345, executions_per_run: 33 };
     let mut machine = Machine::new(&load, &plugin(), programs as u32);
     let mut counted = (0, 0);
     // The count of kernel text that explains the plugin's 3135 misses of 64 spread programs, which hinge on it.
@@ -79,15 +79,15 @@ fn guard_pages_leave_half_of_the_sets_unused_as_the_plugin_saw_it() {
     assert_near(walks, 57_692, 1);
 }
 
-fn load(images: &[Image], trigger: TriggerKind) -> Load<'_> {
-    Load { images, pages: PageSize::Small, trigger, seed: 3, executions_per_run: 33 }
+fn load(images: &[Image], order: Order) -> Load<'_> {
+    Load { images, pages: PageSize::Small, order, seed: 3, executions_per_run: 33 }
 }
 
 #[test]
 fn a_chain_over_more_pages_than_entries_misses_at_every_execution() {
     let zen4 = Named::find("zen4").unwrap().geometry;
     let images = images(2048, 4096);
-    let prediction = predict(&load(&images, TriggerKind::Chain), &zen4);
+    let prediction = predict(&load(&images, Order::Permuted), &zen4);
     assert!((1000.0..1200.0).contains(&prediction.l1_per_1000()), "{prediction:?}");
     assert!((1000.0..1200.0).contains(&prediction.walks_per_1000()), "{prediction:?}");
 }
@@ -97,8 +97,8 @@ fn what_fits_does_not_miss_once_it_is_warm() {
     for name in ["zen4", "skylake", "golden-cove", "gracemont", "zen5"] {
         let geometry = Named::find(name).unwrap().geometry;
         let images = images(16, 8192);
-        for trigger in [TriggerKind::Chain, TriggerKind::Walk] {
-            let prediction = predict(&load(&images, trigger), &geometry);
+        for order in [Order::Permuted, Order::Random] {
+            let prediction = predict(&load(&images, order), &geometry);
             assert_eq!((prediction.l1_misses, prediction.walks), (0, 0), "{name}");
             assert!(prediction.executions >= 10_000);
         }
@@ -109,8 +109,8 @@ fn what_fits_does_not_miss_once_it_is_warm() {
 fn pages_of_2_mib_do_away_with_the_misses_of_4_kib_ones() {
     let skylake = Named::find("skylake").unwrap().geometry;
     let images = images(2048, 8192);
-    let small = predict(&load(&images, TriggerKind::Walk), &skylake);
-    let huge = predict(&Load { pages: PageSize::Huge, ..load(&images, TriggerKind::Walk) }, &skylake);
+    let small = predict(&load(&images, Order::Random), &skylake);
+    let huge = predict(&Load { pages: PageSize::Huge, ..load(&images, Order::Random) }, &skylake);
     assert!(small.walks_per_1000() > 100.0, "{small:?}");
     // 8 entries of 2 MiB for 8 regions, the entry's and the text: the STLB holds them.
     assert_eq!(huge.walks, 0);
@@ -119,6 +119,6 @@ fn pages_of_2_mib_do_away_with_the_misses_of_4_kib_ones() {
 #[test]
 fn nothing_loaded_is_nothing_predicted() {
     let zen4 = Named::find("zen4").unwrap().geometry;
-    assert_eq!(predict(&load(&[], TriggerKind::Chain), &zen4), Prediction::default());
+    assert_eq!(predict(&load(&[], Order::Permuted), &zen4), Prediction::default());
     assert_eq!(Prediction::default().l1_per_1000(), 0.0);
 }

@@ -74,8 +74,8 @@ pub struct Wanted {
 impl Wanted {
     /// What `case` asks for.
     pub fn of(case: &Case, seed: u64) -> Self {
-        let Case { programs, pack: arm, fillers_of, stride, offset, .. } = *case;
-        Self { programs, arm, fillers_of, stride, offset, seed }
+        let Case { pack: arm, fillers_of, stride, offset, .. } = *case;
+        Self { programs: case.loaded(), arm, fillers_of, stride, offset, seed }
     }
 
     /// How far apart programs are put, in bytes.

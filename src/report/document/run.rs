@@ -5,7 +5,7 @@ use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
 use crate::report::modelled::Modelled;
-use crate::report::{Summary, attribution, echo, misses, noise, units, wording};
+use crate::report::{Summary, attribution, echo, knees, misses, noise, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -21,6 +21,7 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             Section { title: "Result", parts: result(summary) },
             Section { title: "Figures per case", parts: with_echoes(summary, figures::figures) },
             Section { title: "Effects", parts: with_echoes(summary, figures::effects) },
+            Section { title: "Knees of the sweep", parts: swept(summary) },
             Section {
                 title: "Derived figures",
                 parts: attribution::derived_sheet(summary).map(Part::Sheet).into_iter().collect(),
@@ -129,6 +130,11 @@ fn others<'a>(summary: &Summary) -> Vec<Part<'a>> {
 
 fn attributed<'a>(summary: &Summary) -> Part<'a> {
     attribution::sheet(summary).map_or_else(Part::Prose, Part::Sheet)
+}
+
+fn swept<'a>(summary: &Summary) -> Vec<Part<'a>> {
+    let lines = knees::lines(summary);
+    if lines.is_empty() { Vec::new() } else { vec![Part::Items(lines)] }
 }
 
 fn missed<'a>(summary: &Summary) -> Vec<Part<'a>> {

@@ -93,20 +93,24 @@ pub(super) fn workloads(manifest: &Manifest) -> Vec<Block> {
 
 fn workload(spec: &Spec) -> Vec<String> {
     let trigger = match spec.trigger {
-        TriggerKind::Chain => "direct tail calls in a permuted order that visits every program",
-        TriggerKind::Walk => "indirect tail calls to a program drawn at random",
+        TriggerKind::Chain => "direct tail calls that visit all programs in turn",
+        TriggerKind::Walk => "indirect tail calls to a program drawn for each",
     };
     let stride = match spec.stride {
         Stride::Page => "a page each, 4 KiB apart",
         Stride::PageAndGuard => "a page and a guard page each, 8 KiB apart",
     };
-    let rows = [
+    let mut rows = vec![
         ("name", spec.name.clone()),
         ("trigger", format!("{}: {trigger}", spec.trigger)),
         ("body", format!("aims at {} bytes of JITed code", spec.body.nominal_bytes())),
         ("pack off", format!("{stride}; offsets inside the page: {}", spec.offset)),
         ("design", format!("{} fresh loads x {} windows a case, arms interleaved", spec.trials, spec.samples)),
     ];
+    rows.extend(spec.order.map(|order| ("order", order.to_string())));
+    rows.extend(
+        spec.loaded.map(|n| ("loaded", format!("{n} programs in every case, which runs the first of the order"))),
+    );
     rows.iter().flat_map(|(key, value)| row(key, value)).collect()
 }
 
