@@ -8,6 +8,7 @@ pub mod workload;
 pub mod placement;
 pub mod model;
 pub mod twin;
+pub mod victim;
 pub mod counters;
 pub mod samples;
 pub mod sampling;

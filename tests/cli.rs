@@ -286,10 +286,28 @@ fn a_dry_run_prints_the_plan_and_leaves_nothing() {
 }
 
 #[test]
+fn a_victim_stands_in_every_output_of_a_simulation_and_a_command_is_refused() {
+    let out = tempfile::tempdir().unwrap();
+    let few = ["--programs", "8,64", "--trials", "2", "--samples", "2", "--victim", "code"];
+    let output = simulate(out.path(), &few);
+    let dir = directory(&output);
+    assert!(stdout(&output).contains("Victim `simulated code`"));
+    for name in ["mail.txt", "report.html", "report.md", "report.json"] {
+        let text = fs::read_to_string(dir.join(name)).unwrap();
+        assert!(text.contains("simulated code") || name == "report.json" && text.contains("\"tandem\""), "{name}");
+    }
+    let refused = simulate(out.path(), &[&SMALL[..], &["--", "true"]].concat());
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    assert!(text.contains("--machine sim runs no command"), "{text}");
+    let both = simulate(out.path(), &["--victim", "code", "--", "true"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
 fn a_sweep_says_where_it_bends_beside_the_model() {
     let out = tempfile::tempdir().unwrap();
-    let numbers =
-        ["--programs", "2,4,6,8,12,16,24,32,64,128,192,256", "--loaded", "256", "--trials", "4", "--samples", "4"];
+    let numbers = ["--programs", "2,4,8,16,32,64,128,256", "--loaded", "256", "--trials", "2", "--samples", "2"];
     let output = simulate(out.path(), &numbers);
     let dir = directory(&output);
     let text = stdout(&output);

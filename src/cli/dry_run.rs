@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::machine::sim::SimMachine;
 use crate::report::wording::wrap;
 use crate::trial::{LoadCost, Protocol};
-use crate::workload::{Plan, Spec};
+use crate::workload::{Order, Plan, Spec};
 
 const COLUMNS: usize = 100;
 /// Of one load of a program or a filler, verified and published: between the 45 us of a dense program and the 165 us of a
@@ -51,9 +51,11 @@ fn about(spec: &Spec) -> String {
     let windows = Protocol::new(spec.samples);
     let list = |items: Vec<String>| items.join(", ");
     format!(
-        "{}: trigger {}, body {} bytes, arms {}, pack off with stride {} and offset {}, fillers {}; {} trials of {} windows of at least {} ms and {} executions",
+        "{}: trigger {}, order {}{}, body {} bytes, arms {}, pack off with stride {} and offset {}, fillers {}; {} trials of {} windows of at least {} ms and {} executions",
         spec.name,
         spec.trigger,
+        spec.order.unwrap_or_else(|| Order::of(spec.trigger)),
+        spec.loaded.map(|loaded| format!(" (the first of {loaded} programs)")).unwrap_or_default(),
         spec.body,
         list(spec.pack.iter().map(ToString::to_string).collect()),
         spec.stride,

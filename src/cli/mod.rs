@@ -16,6 +16,7 @@ pub mod publish;
 pub mod report;
 pub mod run;
 pub mod session;
+pub mod victim;
 
 use std::io::Write;
 
@@ -45,6 +46,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Find where this CPU's iTLB runs out and what a miss costs: in user space, without privileges
     Calibrate(calibrate::Args),
+    /// Do the work of one of the tool's own victims, by itself
+    Victim(victim::Args),
     /// List workloads, or the events of a CPU
     List(list::Args),
 }
@@ -59,6 +62,7 @@ impl Cli {
             Command::Layout(args) => layout::run(&args, out),
             Command::Doctor(args) => doctor::run(&args, |live| machines::probe(live, &args.counting.choice()), out),
             Command::Calibrate(args) => calibrate::run(&args, out),
+            Command::Victim(args) => victim::run(&args),
             Command::List(args) => list::run(&args, out),
         }
     }

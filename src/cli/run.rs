@@ -16,11 +16,13 @@ use crate::caveat::Caveat;
 use crate::counters::{Events, Refusal};
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
-use crate::machine::{Machine, MachineError, MissSampler};
+use crate::machine::{Machine, MachineError, MissSampler, Tandem};
 use crate::report::table;
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
+use crate::trial::protocol::ROUNDS;
 use crate::trial::runner::Instruments;
+use crate::victim::{Asked, VictimKind};
 use crate::workload::{Body, FillerRule, OffsetRule, Order, PackMode, Plan, Spec, Stride};
 
 /// Arguments of `itlbench run`.
@@ -82,6 +84,12 @@ pub struct Args {
     /// Split the difference in time by what `itlbench calibrate` found a miss to cost
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
+    /// Run one of the tool's own victims beside the programs too, on the same CPU: alone, interrupted for nothing, and beside them
+    #[arg(long, value_enum, conflicts_with = "command")]
+    pub victim: Option<VictimKind>,
+    /// Runs of the victim in each company and trial; they count user and kernel side in turn
+    #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repetitions: u32,
     /// Print the plan (cases, arms, order of the trials, loads, time) and stop; needs no privileges
     #[arg(long)]
     pub dry_run: bool,
@@ -91,6 +99,9 @@ pub struct Args {
     /// Directory in which the directory of this run is made
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
+    /// A command to run beside the programs, as --victim does
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
 }
 
 /// Measures, records and reports; the last line on `out` is the directory of the run.
@@ -116,6 +127,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let mut counters = machine.counters(&args.counting.choice())?;
     warn_of_refusals(&args.counting.counters, counters.refused());
     let mut meters = machine.meters()?;
+    let asked = args.asked();
+    let mut tandem = asked.map(|asked| machine.tandem(&asked)).transpose()?;
     let (mut sampler, no_sampler) = open_sampler(args, machine.as_mut());
     let manifest = Manifest {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -132,6 +145,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         meters: meters.meters().to_vec(),
         meters_absent: meters.absent().to_vec(),
         sampling: sampler.as_ref().map(|sampler| sampler.sampling().clone()),
+        victim: tandem.as_ref().map(|tandem| tandem.victim().clone()),
         caveats: caveats(
             machine.caveats().into_iter().chain(no_sampler).chain(args.aa.then_some(Caveat::AgainstItself)).collect(),
             &facts,
@@ -146,8 +160,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         counters: counters.as_mut(),
         meters: meters.as_mut(),
         sampler: sampler.as_mut().map(|sampler| sampler.as_mut() as &mut dyn MissSampler),
+        tandem: tandem.as_mut().map(|tandem| tandem.as_mut() as &mut dyn Tandem),
     };
-    let ended = session.run(&plan, machine.as_mut(), &mut instruments, &stop)?;
+    let ended = session.run(&plan, args.repetitions, machine.as_mut(), &mut instruments, &stop)?;
     if ended.interrupted && ended.trials == 0 {
         return Err(MachineError::interrupted().into());
     }
@@ -180,6 +195,11 @@ fn show(dir: &Path, modelling: &Modelling, out: &mut dyn Write) -> Result<(), Fa
 }
 
 impl Args {
+    fn asked(&self) -> Option<Asked> {
+        let command = (!self.command.is_empty()).then(|| Asked::Command(self.command.clone()));
+        command.or(self.victim.map(Asked::BuiltIn))
+    }
+
     /// The workloads, with what the command line changes.
     fn specs(&self) -> Result<Vec<Spec>, Failure> {
         let mut names = self.workloads.clone();

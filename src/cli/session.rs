@@ -42,6 +42,7 @@ impl<'a> Session<'a> {
     pub fn run(
         mut self,
         plan: &Plan,
+        rounds: u32,
         machine: &mut dyn Machine,
         instruments: &mut Instruments<'_>,
         stop: &AtomicBool,
@@ -52,7 +53,7 @@ impl<'a> Session<'a> {
             let case = &plan.cases[slot.case];
             progress.set_message(case.to_string());
             let start = Start { slot: *slot, sequence: sequence as u32, started_ms: self.elapsed_ms() };
-            let protocol = Protocol::new(self.samples_of(&case.workload));
+            let protocol = Protocol { rounds, ..Protocol::new(self.samples_of(&case.workload)) };
             let trial = match run_trial(start, case, machine, instruments, &protocol) {
                 Ok(trial) => trial,
                 Err(error) if error.kind == ErrorKind::Interrupted => {

@@ -6,12 +6,14 @@ pub mod kernel;
 pub mod sim;
 
 use crate::caveat::Caveat;
-use crate::counters::{Choice, Group, Meter, MeterAbsence, Reading, Refusal};
+use crate::counters::{Choice, CountSide, Group, Meter, MeterAbsence, Reading, Refusal};
 use crate::placement::{Image, Observed};
 use crate::sampling::{Record, Sampling, Symbols};
 use crate::survey::vmalloc::Packs;
 use crate::trial::beside::DirectMap;
+use crate::trial::victim::{Victim, VictimRun};
 use crate::trial::{Check, LoadCost};
+use crate::victim::Asked;
 use crate::workload::Case;
 
 /// What went wrong on the machine; `kind` decides the exit code.
@@ -106,6 +108,8 @@ pub trait Machine: std::fmt::Debug {
     fn meters(&mut self) -> Result<Box<dyn Meters>>;
     /// Opens what samples iTLB misses; otherwise why there is none.
     fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String>;
+    /// Prepares a victim to run beside what is loaded.
+    fn tandem(&mut self, asked: &Asked) -> Result<Box<dyn Tandem>>;
     /// What a reader must know about this machine.
     fn caveats(&self) -> Vec<Caveat>;
 }
@@ -174,4 +178,12 @@ pub trait MissSampler: std::fmt::Debug {
     fn drain(&mut self, into: &mut Vec<Record>) -> Result<()>;
     /// The symbols of kernel text as they are now.
     fn symbols(&self) -> Symbols;
+}
+
+/// Runs a victim on the CPU of the windows, again and again.
+pub trait Tandem: std::fmt::Debug {
+    /// Who it is, and what is counted of it.
+    fn victim(&self) -> &Victim;
+    /// Runs it once from begin to end and counts what it does on `side`; calls `burst` at the rhythm meanwhile.
+    fn run(&mut self, side: CountSide, burst: Option<&mut dyn FnMut() -> Result<()>>) -> Result<VictimRun>;
 }

@@ -115,6 +115,7 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
         meters: Vec::new(),
         meters_absent: Vec::new(),
         sampling: None,
+        victim: None,
         host,
         caveats,
     };
@@ -171,6 +172,7 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         baseline: (0..3).map(|window| sample(case, trial, window, groups, true)).collect(),
         samples: (0..WINDOWS).map(|window| sample(case, trial, window, groups, false)).collect(),
         misses: None,
+        tandem: Vec::new(),
         unload_ns: 1_000_000,
         caveats: Vec::new(),
     }

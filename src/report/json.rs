@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::knees::{Sweep, sweeps};
-use super::{Summary, units};
+use super::{Summary, tandem, units};
 use crate::caveat::Caveat;
 use crate::compare::{Effect, Method, SideValues, Unit, Verdict};
 use crate::counters::{Group, Refusal};
@@ -11,6 +11,7 @@ use crate::host::Facts;
 use crate::placement::Footprint;
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
+use crate::trial::record::Victim;
 use crate::workload::{Case, Spec};
 
 use super::summary::{CaseSummary, Spread};
@@ -35,11 +36,20 @@ struct Report<'a> {
     effects: Vec<EffectReport<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sweeps: Vec<Sweep>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tandem: Option<Tandem<'a>>,
     caveats: &'a [Caveat],
     not_measured: &'a [Refusal],
     events: &'a [Group],
     workloads: &'a [Spec],
     host: &'a Facts,
+}
+
+#[derive(Serialize)]
+struct Tandem<'a> {
+    victim: &'a Victim,
+    cases: Vec<tandem::Row>,
+    between: Vec<tandem::Between>,
 }
 
 #[derive(Serialize)]
@@ -165,6 +175,11 @@ pub fn json(summary: &Summary<'_>) -> Result<String, serde_json::Error> {
         cases: summary.cases.iter().map(|found| case(found, manifest.machine)).collect(),
         effects: summary.effects.iter().map(|effect| EffectReport::of(effect, manifest.machine)).collect(),
         sweeps: sweeps(summary),
+        tandem: tandem::of_run(summary).map(|(victim, cases)| Tandem {
+            victim,
+            between: tandem::between(&cases),
+            cases,
+        }),
         caveats: &summary.caveats,
         not_measured: &manifest.refused,
         events: &manifest.groups,

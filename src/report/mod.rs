@@ -28,6 +28,7 @@ pub mod split;
 pub mod summary;
 pub mod survey;
 pub mod table;
+pub mod tandem;
 pub mod units;
 pub mod wording;
 

@@ -8,6 +8,7 @@ use super::knees;
 use super::mapping;
 use super::modelled::Modelled;
 use super::summary::{CaseSummary, Summary};
+use super::tandem;
 use super::units::{self, figure, or_absent, percent};
 use super::wording::{not_measured, wrap};
 use super::{attribution, misses};
@@ -43,6 +44,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
     lines.extend(listed("Whose code missed the iTLB:", misses::lines(summary)));
     lines.extend(beside_it(summary));
+    lines.extend(tandem_lines(summary));
     lines.extend(modelled(summary));
     lines.extend(listed("Not measured:", not_measured(summary)));
     lines.extend(listed("Read with care:", summary.caveats.iter().map(ToString::to_string)));
@@ -175,6 +177,22 @@ fn beside_it(summary: &Summary<'_>) -> Vec<String> {
     }
     let mut lines = section("Cost beside (median trial):", &beside::HEADER, rows);
     lines.extend(wrap(beside::LEGEND, COLUMNS, "  ", "  "));
+    lines
+}
+
+/// What the load cost the victim, if there was one.
+fn tandem_lines(summary: &Summary<'_>) -> Vec<String> {
+    let Some((victim, rows)) = tandem::of_run(summary) else { return Vec::new() };
+    let sheet = tandem::sheet(victim, &rows);
+    let header: Vec<&str> = sheet.columns.iter().map(|column| column.head.as_str()).collect();
+    let cells = sheet.rows.iter().map(|row| row.iter().map(|cell| cell.text.clone()).collect()).collect();
+    let mut lines = vec![String::new()];
+    lines.extend(wrap(&format!("{}:", sheet.note), COLUMNS, "", ""));
+    lines.extend(
+        grid(&header, cells, &[0, 2], COLUMNS).into_iter().map(|line| format!("  {line}").trim_end().to_owned()),
+    );
+    let sentences = tandem::sentences(summary, victim, &rows);
+    lines.extend(sentences.iter().flat_map(|text| wrap(text, COLUMNS, "  - ", "    ")));
     lines
 }
 

@@ -6,6 +6,7 @@ use crate::caveat::Caveat;
 use crate::counters::{Group, Meter, MeterAbsence, Refusal};
 use crate::host::Facts;
 use crate::sampling::Sampling;
+use crate::trial::record::Victim;
 use crate::workload::Spec;
 
 /// Which machine produced the numbers.
@@ -57,6 +58,8 @@ pub struct Manifest {
     pub meters_absent: Vec<MeterAbsence>,
     /// What `--attribute` samples.
     pub sampling: Option<Sampling>,
+    /// Who ran beside the programs, if anybody was asked to.
+    pub victim: Option<Victim>,
     pub host: Facts,
     pub caveats: Vec<Caveat>,
 }

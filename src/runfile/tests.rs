@@ -97,6 +97,7 @@ prop_compose! {
             meters: vec![Meter::Switches, Meter::Aperf],
             meters_absent: vec![MeterAbsence { meters: vec![Meter::Smis], reason: absence }],
         sampling: None,
+        victim: None,
         }
     }
 }
@@ -174,7 +175,7 @@ prop_compose! {
         let (programs, fillers, plugs, settle_ns, load_ns) = load;
         let (executed, fewest, most, executions_per_run) = check;
         Trial {
-            case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, caveats,
+            case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, tandem: Vec::new(), caveats,
             footprint: Footprint::of(&images),
             mapping,
             beside,
@@ -235,6 +236,7 @@ fn small() -> Run {
         meters: Vec::new(),
         meters_absent: Vec::new(),
         sampling: None,
+        victim: None,
         host: Facts::default(),
         caveats: vec![Caveat::Simulated],
     };
@@ -258,6 +260,7 @@ fn small() -> Run {
         baseline: vec![sample.clone()],
         samples: vec![sample.clone()],
         misses: None,
+        tandem: Vec::new(),
         unload_ns: 1,
         caveats: Vec::new(),
     });

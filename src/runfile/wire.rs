@@ -24,6 +24,7 @@ use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::sampling::{Misses, Sampling};
+use crate::trial::record::{Repetition, Victim};
 use crate::trial::{Beside, Check, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
 
@@ -127,6 +128,8 @@ pub(super) struct RunRecord {
     meters_absent: Vec<MeterAbsence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sampling: Option<Sampling>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    victim: Option<Victim>,
     host: Facts,
     #[serde(deserialize_with = "caveats")]
     caveats: Vec<Caveat>,
@@ -156,6 +159,7 @@ impl RunRecord {
             meters: m.meters,
             meters_absent: m.meters_absent,
             sampling: m.sampling,
+            victim: m.victim,
             host: m.host,
             caveats: m.caveats,
             columns: Columns::known(),
@@ -179,6 +183,7 @@ impl RunRecord {
             meters: self.meters,
             meters_absent: self.meters_absent,
             sampling: self.sampling,
+            victim: self.victim,
             host: self.host,
             caveats: self.caveats,
         };
@@ -314,6 +319,8 @@ pub(super) struct TrialRecord {
     meters: MeterRows,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     misses: Option<Misses>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tandem: Vec<Repetition>,
     /// base64 of HDR V2, by metric.
     histograms: BTreeMap<String, String>,
     #[serde(deserialize_with = "caveats")]
@@ -335,6 +342,7 @@ impl TrialRecord {
             samples: trial.samples.iter().map(SampleRow::from).collect(),
             meters: MeterRows::of(trial),
             misses: trial.misses.clone(),
+            tandem: trial.tandem.clone(),
             histograms: serde_json::from_value(serde_json::to_value(histograms)?)?,
             caveats: trial.caveats.clone(),
         })
@@ -364,6 +372,7 @@ impl TrialRecord {
             baseline: self.baseline.into_iter().map(Sample::from).collect(),
             samples: self.samples.into_iter().map(Sample::from).collect(),
             misses: self.misses,
+            tandem: self.tandem,
             unload_ns: self.unload_ns,
             caveats: self.caveats,
         };

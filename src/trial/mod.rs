@@ -7,6 +7,9 @@ mod mapping;
 pub mod protocol;
 pub mod record;
 pub mod runner;
+pub mod tandem;
+pub mod victim;
 
 pub use protocol::Protocol;
 pub use record::{Beside, Check, DirectMap, LoadCost, Sample, Trial};
+pub use victim::VictimRun;

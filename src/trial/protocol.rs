@@ -11,12 +11,14 @@ pub struct Protocol {
     pub window_executions: u64,
     /// Windows of the empty program before the counted windows, and as many after them.
     pub baseline: u32,
+    /// Rounds of a victim: one run in each company.
+    pub rounds: u32,
 }
 
 impl Protocol {
     /// The default: windows of 3 ms with at least 10 000 executions.
     pub fn new(samples: u32) -> Self {
-        Self { samples, window_ns: 3_000_000, window_executions: 10_000, baseline: 4 }
+        Self { samples, window_ns: 3_000_000, window_executions: 10_000, baseline: 4, rounds: ROUNDS }
     }
 
     /// Runs of the trigger a window needs, given how long `probed` runs took.
@@ -26,6 +28,9 @@ impl Protocol {
         by_count.max(u64::try_from(by_time).unwrap_or(u64::MAX)).clamp(1, MOST_RUNS) as u32
     }
 }
+
+/// Rounds of a victim in each trial, unless asked for otherwise.
+pub const ROUNDS: u32 = 2;
 
 /// An RT-throttled or hung kernel must not be asked for more in one call.
 const MOST_RUNS: u64 = 1 << 24;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::beside::{Beside, DirectMap};
+pub use super::victim::{Company, Repetition, Victim, VictimEvent};
 use crate::caveat::Caveat;
 use crate::counters::{Reading, Unusable};
 use crate::placement::{Footprint, Image, Observed};
@@ -85,6 +86,9 @@ pub struct Trial {
     /// Misses sampled behind the counted windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misses: Option<Misses>,
+    /// Runs of a victim, alone and beside the programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tandem: Vec<Repetition>,
     pub unload_ns: u64,
     #[serde(default)]
     pub caveats: Vec<Caveat>,

@@ -3,7 +3,7 @@
 use crate::caveat::Caveat;
 use crate::counters::Reading;
 use crate::machine::{
-    Counters, Loaded, LoadedMemory, Machine, MachineError, Meters, MissSampler, Result, Settled, Target,
+    Counters, Loaded, LoadedMemory, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem, Target,
 };
 use crate::placement::{Footprint, Observed};
 use crate::samples::histogram;
@@ -15,6 +15,7 @@ use super::disturbance;
 use super::mapping;
 use super::protocol::{self, Protocol};
 use super::record::{Check, LoadCost, Sample, Trial};
+use super::tandem;
 
 /// Which trial this is, and when it began.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,8 @@ pub struct Instruments<'a> {
     pub meters: &'a mut dyn Meters,
     /// Asked for with `--attribute`, and there.
     pub sampler: Option<&'a mut dyn MissSampler>,
+    /// A victim, to be run beside the programs.
+    pub tandem: Option<&'a mut dyn Tandem>,
 }
 
 /// Measures `case` once on `machine`.
@@ -57,6 +60,12 @@ pub fn run_trial(
     caveats.extend(windows.caveat);
     caveats.extend(mapping::changed(&facts.mapping, &loaded.observe_mapping()));
     let misses = sample_misses(loaded.as_mut(), instruments, windows.runs)?;
+    let tandem = match &mut instruments.tandem {
+        Some(tandem) => {
+            tandem::repeat(loaded.as_mut(), *tandem, &check, case.programs, protocol.rounds, start.slot.seed)?
+        }
+        None => Vec::new(),
+    };
     let unload_ns = loaded.unload()?;
     let beside =
         before.zip(memory).zip(machine.settled()).map(|((before, memory), after)| beside(before, memory, after));
@@ -76,6 +85,7 @@ pub fn run_trial(
         baseline: windows.baseline,
         samples: windows.samples,
         misses,
+        tandem,
         unload_ns,
         caveats,
     })
@@ -404,7 +414,8 @@ mod tests {
         let mut loaded = DisturbedAtFirst::default();
         let check = loaded.check().expect("check");
         let protocol = Protocol { samples: 3, baseline: 1, ..Protocol::new(3) };
-        let mut instruments = Instruments { counters: &mut TwoPasses::new(lost), meters: &mut NoMeters, sampler: None };
+        let mut instruments =
+            Instruments { counters: &mut TwoPasses::new(lost), meters: &mut NoMeters, sampler: None, tandem: None };
         measure(&mut loaded, &mut instruments, &protocol, &check).expect("measures")
     }
 

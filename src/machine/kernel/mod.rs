@@ -15,7 +15,9 @@ pub mod programs;
 pub mod sampler;
 pub mod settle;
 pub mod sys;
+pub mod tandem;
 pub mod trigger;
+pub mod victim_events;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,14 +35,16 @@ use self::place::{Placer, verified};
 use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
 use self::settle::Settle;
+use self::tandem::KernelTandem;
 use self::trigger::Trigger;
-use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled};
+use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem};
 use crate::caveat::Caveat;
 use crate::counters::Choice;
 use crate::host::Facts;
 use crate::placement::image::REGION_BYTES;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
+use crate::victim::Asked;
 use crate::workload::{Body, Case, FillerRule, Order, PackMode, TriggerKind, plan};
 
 /// Descriptors that are not for fillers: object, maps, counters, output files.
@@ -192,6 +196,10 @@ impl Machine for KernelMachine {
         let root = Path::new("/");
         let ways = sampler::candidates(root, &Facts::read(root), self.cpu());
         Ok(Box::new(KernelSampler::open(ways)?))
+    }
+
+    fn tandem(&mut self, asked: &Asked) -> Result<Box<dyn Tandem>> {
+        Ok(Box::new(KernelTandem::open(asked, Arc::clone(&self.stop))?))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

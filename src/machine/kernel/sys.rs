@@ -17,6 +17,21 @@ pub fn time_stamp() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
+/// Lets the process that `command` starts be killed when the thread that starts it ends, however it ends.
+pub fn dies_with_us(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+
+    let parent = std::process::id();
+    let tie = move || -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // The parent may have ended before.
+        let orphan = rustix::process::getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent);
+        if orphan { Err(io::Error::other("the parent ended")) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing unless it fails.
+    unsafe { command.pre_exec(tie) };
+}
+
 /// What CPUID says of the counters of the core this thread is on.
 #[allow(unused_unsafe)] // Safe from Rust 1.94 on; the oldest supported one wants the blocks.
 pub fn counter_words() -> CpuidWords {

@@ -5,8 +5,8 @@ use crate::counters::cost::SIMULATED_SECOND_LEVEL_HIT;
 use crate::model::itlb::{Array, Found, Index, Level};
 use crate::model::visits::Visits;
 use crate::model::{Geometry, Itlb, PageSize};
-use crate::placement::Image;
 use crate::placement::image::PAGE_BYTES;
+use crate::placement::{Addr, Image};
 
 use super::EXECUTIONS_PER_RUN;
 use super::neighbours::Neighbours;
@@ -27,6 +27,8 @@ const WALK_CYCLES: u64 = 26;
 const SWITCH_NS: u64 = 60;
 /// Events of the hardware group: cycles, instructions, the generic misses, walks, walk cycles, second-level hits.
 const HARDWARE_EVENTS: usize = 6;
+/// Where a victim's code begins: in user space.
+const VICTIM_BASE: u64 = 0x5555_0000_0000;
 /// One window in this many is multiplexed.
 const MULTIPLEXED_ONE_IN: u64 = 200;
 
@@ -100,6 +102,17 @@ impl Cpu {
     /// Fires the trigger `runs` times at the empty program, whose page is never evicted; nanoseconds it took.
     pub fn run_empty(&mut self, runs: u32) -> u64 {
         self.account(Cost::default(), runs)
+    }
+
+    /// A victim fetches from each of its pages in turn, `rounds` times; nanoseconds it took.
+    pub fn run_victim(&mut self, pages: u32, rounds: u32) -> u64 {
+        let mut cost = Cost::default();
+        for _ in 0..rounds {
+            for page in 0..u64::from(pages) {
+                self.execute(&Image { addr: Addr(VICTIM_BASE + page * PAGE_BYTES), len: 64 }, &mut cost);
+            }
+        }
+        (cost.cycles as f64 * self.load_factor * 0.4) as u64
     }
 
     /// Starts counting; decides whether something else wants the PMU in this window.

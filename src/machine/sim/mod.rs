@@ -17,6 +17,7 @@ mod counters;
 mod cpu;
 mod load;
 mod neighbours;
+mod tandem;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,7 +31,9 @@ use self::counters::SimCounters;
 use self::cpu::Cpu;
 use self::load::SimLoaded;
 use self::neighbours::SimMeters;
-use super::{Counters, Loaded, Machine, Meters, MissSampler, Result};
+use self::tandem::SimTandem;
+use super::{Counters, Loaded, Machine, Meters, MissSampler, Result, Tandem};
+use crate::victim::Asked;
 
 /// Programs that one run of a trigger executes: the kernel's `MAX_TAIL_CALL_CNT`.
 const EXECUTIONS_PER_RUN: u32 = 33;
@@ -71,6 +74,10 @@ impl Machine for SimMachine {
 
     fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String> {
         Err("the simulated CPU takes no samples".to_owned())
+    }
+
+    fn tandem(&mut self, asked: &Asked) -> Result<Box<dyn Tandem>> {
+        Ok(Box::new(SimTandem::open(Rc::clone(&self.cpu), asked)?))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

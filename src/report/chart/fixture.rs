@@ -52,6 +52,7 @@ fn manifest(spec: Spec, planned_trials: u32) -> Manifest {
         meters: Vec::new(),
         meters_absent: Vec::new(),
         sampling: None,
+        victim: None,
         host: Facts {
             cpu_model: Some("Example CPU <E-1> @ 2.00GHz".into()),
             kernel_release: Some("6.18.44".into()),
@@ -81,6 +82,7 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         baseline: vec![nothing()],
         samples,
         misses: None,
+        tandem: Vec::new(),
         unload_ns: 0,
         caveats: Vec::new(),
         case,

@@ -5,7 +5,7 @@ use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
 use crate::report::modelled::Modelled;
-use crate::report::{Summary, attribution, echo, knees, misses, noise, units, wording};
+use crate::report::{Summary, attribution, echo, knees, misses, noise, tandem, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -28,6 +28,7 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             },
             Section { title: "Where the cycles went", parts: vec![attributed(summary)] },
             Section { title: "Whose code missed the iTLB", parts: missed(summary) },
+            Section { title: "Beside a victim", parts: beside_victim(summary) },
             Section { title: "Modelled, not measured", parts: modelled(summary) },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
             Section { title: "What was verified", parts: vec![Part::Sheet(figures::placement(summary))] },
@@ -130,6 +131,11 @@ fn others<'a>(summary: &Summary) -> Vec<Part<'a>> {
 
 fn attributed<'a>(summary: &Summary) -> Part<'a> {
     attribution::sheet(summary).map_or_else(Part::Prose, Part::Sheet)
+}
+
+fn beside_victim<'a>(summary: &Summary) -> Vec<Part<'a>> {
+    let Some((victim, rows)) = tandem::of_run(summary) else { return Vec::new() };
+    vec![Part::Sheet(tandem::sheet(victim, &rows)), Part::Items(tandem::sentences(summary, victim, &rows))]
 }
 
 fn swept<'a>(summary: &Summary) -> Vec<Part<'a>> {

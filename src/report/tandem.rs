@@ -1,0 +1,189 @@
+//! What the load cost a victim beside it: the victim's own CPU time, alone, interrupted for nothing, and beside the programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Summary;
+use super::sheet::{Cell, Column, Sheet};
+use super::units::{ABSENT, fixed, or_absent, p_value, percent, ratio, with_interval};
+use crate::compare::pairing;
+use crate::counters::{CountSide, Role};
+use crate::runfile::Run;
+use crate::stats;
+use crate::trial::Trial;
+use crate::trial::record::{Company, Repetition, Victim, VictimEvent};
+use crate::workload::{Case, PackMode};
+
+/// One case: medians over its trials, each the median of its repetitions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub case: Case,
+    pub trials: usize,
+    pub repetitions: usize,
+    /// Milliseconds of CPU time, by company.
+    pub cpu_ms: Vec<Option<f64>>,
+    /// Beside the programs over interrupted for nothing, of the same trials, with the 95 % interval of its median.
+    pub ratio: Option<f64>,
+    pub interval: Option<(f64, f64)>,
+    /// Share of the wall time in which the programs ran.
+    pub busy_percent: Option<f64>,
+    /// Each trial's ratio.
+    #[serde(skip)]
+    ratios: Vec<f64>,
+}
+
+/// Another arm against pack on: ratio of the ratios.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Between {
+    pub case: Case,
+    pub ratio: f64,
+    pub interval: Option<(f64, f64)>,
+    pub p: Option<f64>,
+    pub trials: (usize, usize),
+}
+
+/// A row of each case whose trials had a victim.
+pub fn rows(run: &Run, cases: &[Case]) -> Vec<Row> {
+    cases.iter().filter_map(|case| row(run, case)).collect()
+}
+
+fn row(run: &Run, case: &Case) -> Option<Row> {
+    let trials: Vec<&Trial> = pairing::counting(run, case).filter(|trial| !trial.tandem.is_empty()).collect();
+    let ratios: Vec<f64> = trials.iter().filter_map(|trial| trial_ratio(trial)).collect();
+    let of = |company: Company| {
+        let medians = trials.iter().filter_map(|trial| cpu_ns(trial, company)).collect::<Vec<f64>>();
+        stats::median(&medians).map(|ns| ns / 1e6)
+    };
+    let beside = || trials.iter().flat_map(|trial| &trial.tandem).filter(|r| r.company == Company::Programs);
+    let busy: Vec<f64> = beside().map(|r| 100.0 * r.busy_ns as f64 / r.wall_ns.max(1) as f64).collect();
+    Some(Row {
+        case: case.clone(),
+        trials: trials.first().map(|_| trials.len())?,
+        repetitions: trials.iter().map(|trial| trial.tandem.len()).sum(),
+        cpu_ms: Company::ALL.map(of).to_vec(),
+        ratio: stats::median(&ratios),
+        interval: stats::median_interval(&ratios),
+        busy_percent: stats::median(&busy),
+        ratios,
+    })
+}
+
+fn cpu_ns(trial: &Trial, company: Company) -> Option<f64> {
+    let times = trial.tandem.iter().filter(|r| r.company == company).map(|r| r.cpu_ns as f64).collect::<Vec<f64>>();
+    stats::median(&times)
+}
+
+fn trial_ratio(trial: &Trial) -> Option<f64> {
+    let (beside, empty) = (cpu_ns(trial, Company::Programs)?, cpu_ns(trial, Company::Empty)?);
+    (empty > 0.0 && beside > 0.0).then(|| beside / empty)
+}
+
+/// Every other arm against pack on at the same point.
+pub fn between(rows: &[Row]) -> Vec<Between> {
+    let same = |other: &Row, on: &Row| Case { pack: PackMode::On, ..other.case.clone() } == on.case;
+    let others = rows.iter().filter(|row| row.case.pack != PackMode::On);
+    let pair = |other: &Row| {
+        let on = rows.iter().find(|on| on.case.pack == PackMode::On && same(other, on))?;
+        let logs = |row: &Row| row.ratios.iter().map(|ratio| ratio.ln()).collect::<Vec<f64>>();
+        let (on_logs, other_logs) = (logs(on), logs(other));
+        let shift = stats::hodges_lehmann(&on_logs, &other_logs)?;
+        Some(Between {
+            case: other.case.clone(),
+            ratio: shift.estimate.exp(),
+            interval: shift.interval.map(|(low, high)| (low.exp(), high.exp())),
+            p: stats::mann_whitney(&on_logs, &other_logs).map(|test| test.p),
+            trials: (other.ratios.len(), on.ratios.len()),
+        })
+    };
+    others.filter_map(pair).collect()
+}
+
+impl fmt::Display for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, p, trials: (other, on), .. } = self;
+        let shown = with_interval(self.ratio, self.interval, ratio);
+        let unclear = self.interval.is_none_or(|(low, high)| low <= 1.0 && high >= 1.0);
+        let verdict = if unclear { "no difference shown" } else { "differs" };
+        write!(
+            f,
+            "{}: what pack {} costs the victim over what pack on costs it: {shown}, p {}, n = {other} + {on}: {verdict}",
+            case.point(),
+            case.pack,
+            or_absent(*p, p_value)
+        )
+    }
+}
+
+/// The table of the rows.
+pub fn sheet(victim: &Victim, rows: &[Row]) -> Sheet {
+    let mut columns = vec![Column::words("workload"), Column::figures("programs"), Column::words("pack")];
+    columns.extend(Company::ALL.map(|company| Column::figures(format!("{}, ms", company.name())).from("timed")));
+    columns.extend(["beside / interrupted", "load, %", "trials", "runs"].map(Column::figures));
+    let cells = |row: &Row| {
+        let mut cells = vec![
+            Cell::words(&row.case.workload),
+            Cell::count(row.case.programs),
+            Cell::words(row.case.pack.to_string()),
+        ];
+        let ms = |ms: &Option<f64>| Cell::figure(ms.unwrap_or(f64::NAN), or_absent(*ms, |ms| fixed(ms, 2)));
+        cells.extend(row.cpu_ms.iter().map(ms));
+        let shown = row.ratio.map_or(ABSENT.to_owned(), |value| with_interval(value, row.interval, ratio));
+        cells.push(Cell::figure(row.ratio.unwrap_or(f64::NAN), shown));
+        cells.push(Cell::figure(row.busy_percent.unwrap_or(f64::NAN), or_absent(row.busy_percent, percent)));
+        cells.extend([Cell::count(row.trials as u64), Cell::count(row.repetitions as u64)]);
+        cells
+    };
+    Sheet { note: note(victim), columns, rows: rows.iter().map(cells).collect() }
+}
+
+/// What the figures are.
+pub fn note(victim: &Victim) -> String {
+    let (command, ms) = (victim.argv.join(" "), fixed(victim.rhythm_ns as f64 / 1e6, 0));
+    format!(
+        "Victim `{command}`, CPU time of one run (the load's is not in it): alone; interrupted every {ms} ms by the empty program; \
+         beside the programs, each run once every {ms} ms"
+    )
+}
+
+/// Counts of the victim by side and event, as a line for each case; or why there are none.
+fn counted(run: &Run, victim: &Victim, cases: &[Case]) -> Vec<String> {
+    let mut lines: Vec<String> = cases.iter().filter_map(|case| counts_of(run, victim, case)).collect();
+    let refused: Vec<String> =
+        victim.refused.iter().map(|refusal| format!("{} ({})", refusal.event.name, refusal.errno)).collect();
+    if !refused.is_empty() {
+        lines.push(format!("not counted of the victim: {}", refused.join(", ")));
+    }
+    lines
+}
+
+fn counts_of(run: &Run, victim: &Victim, case: &Case) -> Option<String> {
+    let repetitions: Vec<&Repetition> = pairing::counting(run, case).flat_map(|trial| &trial.tandem).collect();
+    let median = |at: usize, company: Company| {
+        let of = repetitions.iter().filter(|r| r.company == company);
+        stats::median(&of.filter_map(|r| Some((*r.counts.get(at)?)? as f64)).collect::<Vec<f64>>())
+    };
+    let cell = |(at, event): (usize, &VictimEvent)| {
+        let side = if event.side == CountSide::User { "u" } else { "k" };
+        let values = Company::ALL.map(|company| or_absent(median(at, company), |count| fixed(count, 0)));
+        median(at, Company::Alone)?;
+        Some(format!("{}:{side} {}", event.event.name, values.join("/")))
+    };
+    let tlb = |event: &VictimEvent| event.event.role != Role::PageFaults;
+    let cells: Vec<String> =
+        victim.events.iter().enumerate().filter(|(_, event)| tlb(event)).filter_map(cell).collect();
+    (!cells.is_empty()).then(|| format!("{case}, {}: {}", Company::ALL.map(Company::name).join("/"), cells.join("; ")))
+}
+
+/// Sentences behind the table: arms against each other, then what was counted.
+pub fn sentences(summary: &Summary<'_>, victim: &Victim, rows: &[Row]) -> Vec<String> {
+    let cases: Vec<Case> = rows.iter().map(|row| row.case.clone()).collect();
+    between(rows).iter().map(ToString::to_string).chain(counted(summary.run, victim, &cases)).collect()
+}
+
+/// The victim of a run and its rows, if it had one.
+pub fn of_run<'a>(summary: &Summary<'a>) -> Option<(&'a Victim, Vec<Row>)> {
+    let victim = summary.run.manifest.victim.as_ref()?;
+    let cases: Vec<Case> = summary.cases.iter().map(|case| case.case.clone()).collect();
+    Some((victim, rows(summary.run, &cases)))
+}

@@ -1,0 +1,120 @@
+//! A victim beside the load: one process run again and again while the programs run, are interrupted for, or rest.
+
+use std::time::Duration;
+
+use crate::counters::CountSide;
+use crate::machine::{Loaded, Result, Tandem, Target};
+use crate::workload::plan::shuffle;
+
+use super::record::Check;
+use super::victim::{Company, Repetition};
+
+/// Between two bursts: a thousand in a second.
+pub const RHYTHM: Duration = Duration::from_millis(1);
+
+/// Runs the victim `rounds` times in each company, in a seeded order anew for every round. A burst runs every program once.
+pub fn repeat(
+    loaded: &mut dyn Loaded,
+    tandem: &mut dyn Tandem,
+    check: &Check,
+    programs: u32,
+    rounds: u32,
+    seed: u64,
+) -> Result<Vec<Repetition>> {
+    let runs = programs.div_ceil(check.executions_per_run.max(1));
+    let mut random = oorandom::Rand64::new(u128::from(seed) ^ 0x7461_6e64);
+    let mut repetitions = Vec::new();
+    for round in 0..rounds {
+        let side = if round % 2 == 0 { CountSide::User } else { CountSide::Kernel };
+        let mut companies = Company::ALL;
+        shuffle(&mut companies, &mut random);
+        for company in companies {
+            repetitions.push(one(loaded, tandem, company, side, runs, check.executions_per_run)?);
+        }
+    }
+    Ok(repetitions)
+}
+
+fn one(
+    loaded: &mut dyn Loaded,
+    tandem: &mut dyn Tandem,
+    company: Company,
+    side: CountSide,
+    runs: u32,
+    executions_per_run: u32,
+) -> Result<Repetition> {
+    let target = match company {
+        Company::Alone => None,
+        Company::Empty => Some(Target::Empty),
+        Company::Programs => Some(Target::Programs),
+    };
+    let (mut bursts, mut busy_ns) = (0u64, 0u64);
+    let run = match target {
+        None => tandem.run(side, None)?,
+        Some(target) => {
+            let mut burst = || {
+                busy_ns += loaded.fire(target, runs)?.wall_ns;
+                bursts += 1;
+                Ok(())
+            };
+            tandem.run(side, Some(&mut burst))?
+        }
+    };
+    let executed = if company == Company::Programs { u64::from(runs) * u64::from(executions_per_run) } else { 0 };
+    Ok(Repetition {
+        company,
+        wall_ns: run.wall_ns,
+        cpu_ns: run.cpu_ns,
+        exit_code: run.exit_code,
+        counts: run.counts,
+        bursts,
+        executions: bursts * executed,
+        busy_ns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::machine::sim::SimMachine;
+    use crate::victim::{Asked, VictimKind};
+    use crate::workload::{PackMode, Spec};
+
+    fn repetitions(programs: u32, pack: PackMode) -> Vec<Repetition> {
+        let mut machine = SimMachine::new(3);
+        let mut tandem = machine.tandem(&Asked::BuiltIn(VictimKind::Code)).expect("a victim");
+        let case = Spec::builtin("chain").expect("built in").case(programs, pack);
+        let mut loaded = machine.load(&case, 5).expect("loads");
+        let check = loaded.check().expect("checks");
+        repeat(loaded.as_mut(), tandem.as_mut(), &check, programs, 4, 9).expect("repeats")
+    }
+
+    fn cpu_ns(repetitions: &[Repetition], company: Company) -> u64 {
+        let all: Vec<u64> = repetitions.iter().filter(|r| r.company == company).map(|r| r.cpu_ns).collect();
+        all.iter().sum::<u64>() / all.len() as u64
+    }
+
+    #[test]
+    fn every_round_has_every_company_and_the_load_runs_in_its_own_only() {
+        let repetitions = repetitions(64, PackMode::Off);
+        assert_eq!(repetitions.len(), 12);
+        for round in repetitions.chunks(3) {
+            let mut companies: Vec<Company> = round.iter().map(|r| r.company).collect();
+            companies.sort();
+            assert_eq!(companies, Company::ALL);
+        }
+        for repetition in &repetitions {
+            assert_eq!(repetition.executions > 0, repetition.company == Company::Programs, "{repetition:?}");
+            assert_eq!(repetition.bursts > 0, repetition.company != Company::Alone, "{repetition:?}");
+            assert_eq!(repetition.executions % 66, 0, "whole rounds of 64 programs in runs of 33");
+        }
+    }
+
+    #[test]
+    fn spread_programs_cost_the_simulated_victim_more_than_packed_ones() {
+        let (on, off) = (repetitions(512, PackMode::On), repetitions(512, PackMode::Off));
+        let ratio = |all: &[Repetition]| cpu_ns(all, Company::Programs) as f64 / cpu_ns(all, Company::Empty) as f64;
+        assert!(ratio(&off) > 1.05 && ratio(&off) > ratio(&on) + 0.02, "{} {}", ratio(&on), ratio(&off));
+    }
+}
