@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Derives src/counters/data/{cpus,events}.tsv from a Linux kernel tree.
 
-    apt-get install linux-source-6.12; tar xf /usr/src/linux-source-6.12.tar.xz
-    python3 scripts/events.py linux-source-6.12             writes both files
-    python3 scripts/events.py --check linux-source-6.12     says whether they are what the tree yields
+    apt-get install linux-source-7.3; tar xf /usr/src/linux-source-7.3.tar.xz
+    python3 scripts/events.py linux-source-7.3             writes both files
+    python3 scripts/events.py --check linux-source-7.3     says whether they are what the tree yields
 
 Read are tools/perf/pmu-events/arch/x86/mapfile.csv and the JSON files it names; nothing is looked up elsewhere and
 nothing is typed in but the table below, which says which vendor name stands for which role. To follow a newer kernel,
@@ -52,7 +52,7 @@ ROLES = {
     "stlb-flushes": ["TLB_FLUSH.STLB_ANY", "TLB_FLUSHES.STLB_ANY"],
     "tlb-flushes": ["ls_tlb_flush.all", "ls_tlb_flush.all_tlb_flushes", "all_tlbs_flushed", "ls_tlb_flush"],
     "retired-itlb-misses": ["FRONTEND_RETIRED.ITLB_MISS"],
-    "retired-stlb-misses": ["FRONTEND_RETIRED.STLB_MISS"],
+    "retired-stlb-misses": ["FRONTEND_RETIRED.STLB_MISS", "FRONTEND_RETIRED_SOURCE.ITLB_STLB_MISS"],
     "interrupts": ["HW_INTERRUPTS.RECEIVED", "ls_int_taken"],
     "smis": ["ls_smi_rx"],
     # What else makes spread code slow.
@@ -62,6 +62,7 @@ ROLES = {
         "L2_RQSTS.ALL_CODE_RD",
         "ic_tag_hit_miss.instruction_cache_miss",
         "ic_fw32_miss",
+        "ic_fills_from_sys.all",
     ],
     "fetch-stalls-data": ["ICACHE_DATA.STALLS", "ICACHE_16B.IFDATA_STALL", "ICACHE.IFDATA_STALL"],
     "slots-lost-l1i": ["TOPDOWN_FE_BOUND.ICACHE"],
@@ -70,8 +71,8 @@ ROLES = {
     "resteer-cycles": ["INT_MISC.CLEAR_RESTEER_CYCLES"],
     "slots-lost-resteer": ["TOPDOWN_FE_BOUND.BRANCH_DETECT"],
     "l1-btb-corrections": ["bp_l1_btb_correct"],
-    "l2-btb-corrections": ["bp_l2_btb_correct"],
-    "decoder-overrides": ["bp_de_redirect"],
+    "l2-btb-corrections": ["bp_l2_btb_correct", "bp_pipe_correct"],
+    "decoder-overrides": ["bp_de_redirect", "bp_early_redir"],
     "branch-misses": ["BR_MISP_RETIRED.ALL_BRANCHES", "ex_ret_brn_misp"],
     "dtlb-misses": ["DTLB_LOAD_MISSES.WALK_COMPLETED", "ls_l1_d_tlb_miss.all_l2_miss", "l2_dtlb_misses"],
 }
@@ -90,7 +91,8 @@ def number(text):
 def config(event, vendor):
     """perf_event_attr.config, as arch/x86/events/{intel,amd}/core.c lay out their format attributes."""
     code, umask = number(event.get("EventCode")), number(event.get("UMask"))
-    value = code & 0xFF | umask << 8
+    # A unit mask of more than 8 bits goes on in bits 40-47 (umask2_show).
+    value = code & 0xFF | (umask & 0xFF) << 8 | (umask >> 8) << 40
     if vendor == "AuthenticAMD":
         return value | (code >> 8 & 0xF) << 32
     bits = {"EdgeDetect": 18, "AnyThread": 21, "Invert": 23}

@@ -78,7 +78,7 @@ fn events_bound_to_four_counters_are_at_most_four_in_a_pass() {
 
 #[test]
 fn an_unknown_model_has_the_generic_events() {
-    let unknown = host_of("GenuineIntel", 6, 0xcc, SKYLAKE);
+    let unknown = host_of("GenuineIntel", 6, 0xff, SKYLAKE);
     let set = open(Replay::default(), &unknown, &Choice::default());
     let names: Vec<&str> = set.groups()[0].events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names[..4], ["cycles", "instructions", "iTLB-load-misses", "iTLB-loads"]);
