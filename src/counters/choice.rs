@@ -80,6 +80,8 @@ pub struct Wish {
     pub kernel: Vec<Wanted>,
     /// Events of other PMUs.
     pub other: Vec<Wanted>,
+    /// Core events that this kernel would take for others, and why.
+    pub lacking: Vec<(Wanted, String)>,
 }
 
 impl Choice {
@@ -91,7 +93,9 @@ impl Choice {
             Events::Generic => {
                 Ok(Wish { always, core: generic(&["iTLB-load-misses", "iTLB-loads"])?, ..Wish::default() })
             }
-            Events::Auto if host.is_known() => Ok(Wish { always, core: ladder(host), ..Wish::default() }),
+            Events::Auto if host.is_known() => {
+                Ok(Wish { always, core: ladder(host), lacking: host.lacking(&LADDER), ..Wish::default() })
+            }
             Events::Auto => Ok(Wish { always, core: generic(&GENERIC_LADDER)?, ..Wish::default() }),
             Events::List(list) => Ok(sorted(syntax::parse(list, host)?)),
         }

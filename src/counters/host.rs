@@ -22,15 +22,17 @@ impl Host {
     /// Reads the PMUs under `sysfs`; `layout` is what is left beside the NMI watchdog.
     pub fn read(sysfs: &Path, id: Option<&CpuId>, cpu: u32, layout: Layout) -> Self {
         let pmus = Pmus::read(sysfs);
-        let core = match pmus.core(cpu).map(|pmu| pmu.name.as_str()) {
-            Some("cpu_core") => Core::Performance,
-            Some("cpu_atom") => Core::Efficient,
-            _ => Core::Only,
-        };
-        let known = id.and_then(|id| Catalog::get().identify(id)).map(|found| {
+        let known = id.and_then(|id| Catalog::get().identify(id)).and_then(|found| {
+            let core = match pmus.core(cpu).map(|pmu| pmu.name.as_str()) {
+                Some("cpu_core") => Core::Performance,
+                Some("cpu_atom") => Core::Efficient,
+                Some("cpu") | None => Core::Only,
+                // `cpu_lowpower` of Arrow Lake-H: cores of another design, which the list of the model leaves out.
+                Some(_) => return None,
+            };
             // A hybrid model whose kernel shows one PMU `cpu` runs without its E-cores.
-            let core = if found.cores.contains(&core) { core } else { *found.cores.last().unwrap_or(&core) };
-            (found, core)
+            let core = if found.cores.contains(&core) { core } else { *found.cores.last()? };
+            Some((found, core))
         });
         Self { pmus, cpu, layout, known }
     }
@@ -50,7 +52,29 @@ impl Host {
     /// The catalogue's event for `role`.
     pub fn role(&self, role: Role) -> Option<Wanted> {
         let (cpu, core) = self.known?;
-        Catalog::get().entry(cpu, core, role).map(|entry| self.of_entry(entry))
+        let entry = Catalog::get().entry(cpu, core, role).filter(|entry| self.lacks(entry).is_none())?;
+        Some(self.of_entry(entry))
+    }
+
+    /// Why the running kernel cannot count an event of the catalogue; `None` if it can.
+    pub fn lacks(&self, entry: &Entry) -> Option<String> {
+        let pmu = self.pmus.core(self.cpu)?;
+        let lost = pmu.without_place(entry.config);
+        (lost != 0).then(|| {
+            format!(
+                "PMU `{}` has no place for bits {lost:#x} of {}, and the kernel would count another event without them; \
+                 use a newer kernel",
+                pmu.name,
+                entry.raw()
+            )
+        })
+    }
+
+    /// Events of the catalogue for `roles` that the running kernel cannot count, and why.
+    pub fn lacking(&self, roles: &[Role]) -> Vec<(Wanted, String)> {
+        let Some((cpu, core)) = self.known else { return Vec::new() };
+        let entries = roles.iter().filter_map(|&role| Catalog::get().entry(cpu, core, role));
+        entries.filter_map(|entry| Some((self.of_entry(entry), self.lacks(entry)?))).collect()
     }
 
     /// An event of the catalogue, under the PMU of the CPU pinned to.

@@ -77,6 +77,16 @@ impl Pmu {
         self.name == "cpu" || self.cpus.is_some() && self.name.starts_with("cpu_")
     }
 
+    /// Bits of `config` that no term of the PMU fills. The kernel drops such bits without a word (`x86_pmu_get_event_config`),
+    /// and counts another event.
+    pub fn without_place(&self, config: u64) -> u64 {
+        let terms = self.formats.values().filter(|format| format.word == Word::Config);
+        match terms.fold(0, |mask, format| mask | format.mask) {
+            0 => 0,
+            known => config & !known,
+        }
+    }
+
     /// What may stand between its slashes, for a message.
     pub fn offers(&self) -> String {
         let list = |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -56,6 +56,10 @@ impl<S: Source> CounterSet<S> {
         let wish = choice.wish(host)?;
         let opener = Opener::new(source, host.cpu);
         let mut set = Self { opener, open: Vec::new(), groups: Vec::new(), passes: 1, pass: 0, buffer: Vec::new() };
+        for (event, reason) in &wish.lacking {
+            let (event, errno) = (event.event(), "not encodable".to_owned());
+            set.opener.refused.push(Refusal { event, errno, meaning: reason.clone() });
+        }
         set.open_core(&wish, host, choice.side);
         set.open_other(&wish, host);
         set.open_kernel(&wish, host);

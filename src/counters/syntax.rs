@@ -85,7 +85,7 @@ fn one(word: &str, host: &Host) -> Result<Wanted, String> {
 /// A name or raw code, without slashes.
 fn named(name: &str, host: &Host) -> Result<Wanted, String> {
     if let Some(entry) = host.entry(name) {
-        return Ok(host.of_entry(entry));
+        return host.lacks(entry).map_or_else(|| Ok(host.of_entry(entry)), Err);
     }
     if let Some(known) = names::known(name) {
         return Ok(of_known(name, known, host));
@@ -174,6 +174,31 @@ fn pmu_event(word: &str, name: &str, rest: &str, host: &Host) -> Result<Wanted, 
     Ok(Wanted { role, side, ..plain(word, code, source) })
 }
 
+/// Terms that perf takes of every PMU and that say nothing of what is counted (`config_term_names` in
+/// tools/perf/util/parse-events.c).
+const PERFS_OWN: [&str; 20] = [
+    "name",
+    "period",
+    "freq",
+    "branch_type",
+    "time",
+    "call-graph",
+    "stack-size",
+    "inherit",
+    "no-inherit",
+    "max-stack",
+    "nr",
+    "overwrite",
+    "no-overwrite",
+    "driver-config",
+    "percore",
+    "aux-output",
+    "aux-action",
+    "aux-sample-size",
+    "metric-id",
+    "cpu",
+];
+
 /// A term and its value; a bare term is 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Term<'a> {
@@ -230,6 +255,9 @@ impl<'a> Terms<'a> {
             return Ok(());
         }
         let Some(format) = self.pmu.formats.get(term.name) else {
+            if PERFS_OWN.contains(&term.name) {
+                return Err(format!("term `{}` is for perf's sampling and printing, leave it out", term.name));
+            }
             return Err(format!("PMU `{}` has no term `{}`; it has {}", self.pmu.name, term.name, self.pmu.offers()));
         };
         if term.value.is_none() && format.mask.count_ones() > 1 {

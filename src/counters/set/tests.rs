@@ -130,8 +130,10 @@ fn every_error_of_the_kernel_is_named_with_its_remedy() {
         (7, "E2BIG"),
         (13, "EACCES"),
         (16, "EBUSY"),
+        (19, "ENODEV"),
         (22, "EINVAL"),
         (24, "EMFILE"),
+        (28, "ENOSPC"),
         (95, "EOPNOTSUPP"),
     ] {
         let set = open(Replay { refuse_all: Some(errno), ..Replay::default() }, &skylake(), &Choice::default());
@@ -151,6 +153,24 @@ fn every_error_of_the_kernel_is_named_with_its_remedy() {
                 .any(|refusal| refusal.to_string().starts_with(&format!("r0e85 (type 4 config 0xe85): {name}")))
         );
     }
+}
+
+#[test]
+fn an_event_that_this_kernel_would_take_for_another_is_named_among_the_refused() {
+    let root = sysfs(&[
+        ("bus/event_source/devices/cpu_core/type", "4"),
+        ("bus/event_source/devices/cpu_core/cpus", "0-7"),
+        ("bus/event_source/devices/cpu_core/format/event", "config:0-7"),
+        ("bus/event_source/devices/cpu_core/format/umask", "config:8-15"),
+        ("bus/event_source/devices/cpu_core/format/cmask", "config:24-31"),
+    ]);
+    let id = CpuId { vendor: "GenuineIntel".to_owned(), family: 6, model: 0xbd, stepping: 1 };
+    let lunar_lake = Host::read(root.path(), Some(&id), 3, Layout { general: 10, ..SKYLAKE });
+    let set = open(Replay::default(), &lunar_lake, &Choice::default());
+    assert!(!core(&set).concat().contains(&Role::StlbHits));
+    let refused: Vec<&Refusal> = set.refused().iter().filter(|refusal| refusal.event.role == Role::StlbHits).collect();
+    assert_eq!((refused.len(), refused[0].errno.as_str()), (1, "not encodable"));
+    assert!(refused[0].meaning.contains("use a newer kernel"), "{}", refused[0].meaning);
 }
 
 #[test]

@@ -50,9 +50,11 @@ fn alder_lake(cpu: u32) -> Fixture {
         ("cpu_core/type", "4"),
         ("cpu_core/cpus", "0-1"),
         ("cpu_core/format/event", "config:0-7"),
+        ("cpu_core/format/umask", "config:8-15"),
         ("cpu_atom/type", "10"),
         ("cpu_atom/cpus", "2-3"),
         ("cpu_atom/format/event", "config:0-7"),
+        ("cpu_atom/format/umask", "config:8-15"),
     ]
     .iter()
     .map(|(path, text)| (format!("{DEVICES}/{path}"), (*text).to_owned()))
@@ -99,10 +101,83 @@ fn terms_fill_the_bits_their_formats_name() {
         ("cpu/event=0xc6,umask=0x1,frontend=0x14/", 0x1c6, 0x14),
         ("cpu/r0e85/", 0xe85, 0),
         ("cpu/config=0xe85,config1=0x14/", 0xe85, 0x14),
+        ("cpu/event=0xb7,umask=0x1,offcore_rsp=0xffffffffffffffff/", 0x1b7, u64::MAX),
         ("cpu/event=0x81,event=0x04/", 0x85, 0), // perf ors what overlaps
     ] {
         assert_eq!(code(word), EventCode { config1, ..EventCode::new(4, config) }, "{word}");
     }
+}
+
+#[test]
+fn every_word_of_the_attr_can_be_set_and_a_format_may_lead_to_it() {
+    let with = |config2, config3| EventCode { config2, config3, ..EventCode::new(14, 1) };
+    let files = [
+        ("uncore_upi/type", "14"),
+        ("uncore_upi/format/event", "config:0-7"),
+        ("uncore_upi/format/filter", "config2:4-7,0-1"),
+        ("uncore_upi/format/swfilt", "config3:63"),
+    ];
+    let files: Vec<(String, String)> =
+        files.iter().map(|(path, text)| (format!("{DEVICES}/{path}"), (*text).to_owned())).collect();
+    let host = host(&files, 0x9e, 0);
+    let code = |word| parse(word, &host).unwrap()[0].code;
+    assert_eq!(code("uncore_upi/event=1,filter=0x3f/"), with(0xf3, 0));
+    assert_eq!(code("uncore_upi/event=1,filter=0x4,swfilt/"), with(0x10, 1 << 63), "lowest bit to lowest place");
+    assert_eq!(code("uncore_upi/event=1,config2=0x5,config3=6/"), with(5, 6));
+    assert_eq!(host_reason("uncore_upi/event=1,filter=0x40/", &host), "the most is 0x3f");
+}
+
+fn host_reason(word: &str, host: &Host) -> String {
+    let reason = parse(word, host).expect_err(word).reason;
+    reason.rsplit(", ").next().unwrap_or_default().to_owned()
+}
+
+/// Lunar Lake's `STLB_HIT` has a ninth bit of the unit mask, which older kernels have no place for.
+#[test]
+fn an_event_that_the_kernel_would_take_for_another_is_refused() {
+    let lunar_lake = |umask: &str| {
+        let files: Vec<(String, String)> = [
+            ("cpu_core/type", "4"),
+            ("cpu_core/cpus", "0-3"),
+            ("cpu_core/format/event", "config:0-7"),
+            ("cpu_core/format/umask", umask),
+            ("cpu_core/format/cmask", "config:24-31"),
+        ]
+        .iter()
+        .map(|(path, text)| (format!("{DEVICES}/{path}"), (*text).to_owned()))
+        .collect();
+        host(&files, 0xbd, 0)
+    };
+    let (new, old) = (lunar_lake("config:8-15,40-47"), lunar_lake("config:8-15"));
+    let config = |host: &Host, role| host.role(role).map(|wanted| wanted.code.config);
+    assert_eq!(config(&new, Role::StlbHits), Some(0x100_0000_2011));
+    assert_eq!(config(&old, Role::StlbHits), None);
+    assert_eq!(config(&old, Role::WalkCycles), Some(0x100_1011), "the others are counted");
+    assert!(new.lacking(&[Role::StlbHits]).is_empty());
+    let lacking = old.lacking(&[Role::StlbHits, Role::WalkCycles]);
+    assert_eq!((lacking.len(), lacking[0].0.role), (1, Role::StlbHits));
+    let reason = parse("stlb-hits", &old).expect_err("not encodable").to_string();
+    assert!(reason.contains("PMU `cpu_core` has no place for bits 0x10000000000 of r10000002011"), "{reason}");
+}
+
+#[test]
+fn cores_of_a_third_kind_are_not_taken_for_the_ones_the_catalogue_knows() {
+    let files: Vec<(String, String)> = [
+        ("cpu_core/type", "4"),
+        ("cpu_core/cpus", "0-5"),
+        ("cpu_atom/type", "10"),
+        ("cpu_atom/cpus", "6-13"),
+        ("cpu_lowpower/type", "11"),
+        ("cpu_lowpower/cpus", "14-15"),
+    ]
+    .iter()
+    .map(|(path, text)| (format!("{DEVICES}/{path}"), (*text).to_owned()))
+    .collect();
+    let arrow_lake_h = |cpu| host(&files, 0xc5, cpu);
+    assert!(arrow_lake_h(0).is_known() && arrow_lake_h(6).is_known());
+    assert!(!arrow_lake_h(14).is_known());
+    assert_eq!(arrow_lake_h(14).raw_type(), 11);
+    assert!(host(&[], 0xc5, 0).is_known(), "no PMU in sysfs: the cores of the model");
 }
 
 #[test]
@@ -183,6 +258,8 @@ fn on_a_hybrid_part_codes_go_to_the_pmu_of_the_cpu() {
 fn an_error_names_the_term_and_what_the_pmu_offers() {
     for (word, expected) in [
         ("cpu/evnt=1/", "PMU `cpu` has no term `evnt`; it has terms any, cmask, edge, event, "),
+        ("cpu/event=0x85,period=1000/", "term `period` is for perf's sampling and printing, leave it out"),
+        ("cpu/event=0x85,umask=0xe,name=walks/", "term `name` is for perf's sampling and printing"),
         ("cpu/event=0x185/", "value 0x185 of term `event` is too big, the most is 0xff"),
         ("cpu/event/", "term `event` needs a value"),
         ("cpu/edge=2/", "value 0x2 of term `edge` is too big, the most is 0x1"),
