@@ -84,6 +84,7 @@ pub fn attributions(run: &Run, calibrated: Option<&MissCosts>) -> Result<Vec<Att
     let costs = MissCosts {
         second_level_hit: calibrated.and_then(|costs| costs.second_level_hit.clone()).or(published.second_level_hit),
         walk: calibrated.and_then(|costs| costs.walk.clone()).or(published.walk),
+        walk_beside: published.walk_beside,
     };
     let found: Vec<Attribution> = pairing::pairs(&pairing::cases(run))
         .iter()
@@ -109,7 +110,9 @@ impl Arms<'_> {
     fn attribute(&self, costs: &MissCosts) -> Option<Attribution> {
         let cycles = self.delta(&[(Role::Cycles, 1.0)])?;
         let mut subtracted: Parts = Vec::new();
-        let mut terms = vec![self.walks(costs, &mut subtracted), self.second_level_hits(costs, &mut subtracted)];
+        let mut terms = vec![self.walks(costs, &mut subtracted)];
+        terms.extend(self.walks_beside(costs, &mut subtracted));
+        terms.push(self.second_level_hits(costs, &mut subtracted));
         let costed = !subtracted.is_empty();
         for (role, name) in RIVAL_CYCLES {
             terms.push(self.in_cycles(Side::Rival, role, 1.0, name.to_owned(), &mut subtracted));
@@ -133,6 +136,14 @@ impl Arms<'_> {
             return self.in_cycles(Side::Itlb, Role::WalkCycles, 1.0, "walk cycles".to_owned(), subtracted);
         }
         self.costed(Role::WalksCompleted, "walks", costs.walk.as_ref(), subtracted)
+    }
+
+    /// What walks cost beside their counted cycles, where the vendor says so.
+    fn walks_beside(&self, costs: &MissCosts, subtracted: &mut Parts) -> Option<Term> {
+        let Cost { cycles, source } = costs.walk_beside.as_ref()?;
+        self.delta(&[(Role::WalkCycles, 1.0)])?;
+        let name = format!("walks x {cycles} cycles beside ({source})");
+        Some(self.in_cycles(Side::Itlb, Role::WalksCompleted, *cycles, name, subtracted))
     }
 
     fn second_level_hits(&self, costs: &MissCosts, subtracted: &mut Parts) -> Term {
@@ -283,7 +294,7 @@ mod tests {
     #[test]
     fn a_calibrated_cost_goes_before_a_published_one_and_serves_where_walks_have_no_cycles() {
         let cost = |cycles| Some(Cost { cycles, source: "calibrated".to_owned() });
-        let costs = MissCosts { second_level_hit: cost(9.0), walk: cost(30.0) };
+        let costs = MissCosts { second_level_hit: cost(9.0), walk: cost(30.0), walk_beside: None };
         let found = attributions(&run(&ROLES, 0.0), Some(&costs)).expect("cycles are counted");
         assert_eq!(cycles(&found[0].terms[1]), 4.5);
         let mut amd = run(&[Role::Cycles, Role::StlbHits, Role::WalksCompleted], 0.0);
@@ -296,6 +307,24 @@ mod tests {
         let found = attributions(&amd, None).expect("cycles are counted");
         assert!(matches!(found[0].terms[0].amount, Amount::Events(_)), "nobody vouches for a cost: {found:?}");
         assert_eq!(found[0].unexplained, None);
+    }
+
+    #[test]
+    fn broadwell_has_seven_cycles_a_walk_beside_the_walk_cycles() {
+        let mut broadwell = run(&[Role::Cycles, Role::WalkCycles, Role::StlbHits, Role::WalksCompleted], 0.0);
+        broadwell.manifest.machine = MachineKind::Kernel;
+        let host = &mut broadwell.manifest.host;
+        host.cpu_vendor = Some("GenuineIntel".to_owned());
+        (host.cpu_family, host.cpu_model_number, host.cpu_stepping) = (Some(6), Some(0x4f), Some(1));
+        let found = attributions(&broadwell, None).expect("cycles are counted");
+        let itlb: Vec<(&str, f64)> =
+            found[0].terms[..3].iter().map(|term| (term.name.as_str(), cycles(term))).collect();
+        let expected = [
+            ("walk cycles", 20.0),
+            ("walks x 7 cycles beside (Intel's ITLB_Misses metric)", 21.0),
+            ("second-level hits x 14 cycles (Intel's ITLB_Misses metric)", 7.0),
+        ];
+        assert_eq!(itlb, expected);
     }
 
     #[test]
