@@ -30,11 +30,13 @@ pub enum Unusable {
     Stolen,
     /// The measuring thread met a page fault.
     Faulted,
+    /// The core's frequency was off the trial's median by more than a twentieth.
+    OffFrequency,
 }
 
 impl Unusable {
     /// Every reason, in the order in which reports name them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Multiplexed,
         Self::Empty,
         Self::Preempted,
@@ -42,6 +44,7 @@ impl Unusable {
         Self::ManagementInterrupt,
         Self::Stolen,
         Self::Faulted,
+        Self::OffFrequency,
     ];
 }
 
@@ -55,6 +58,7 @@ impl fmt::Display for Unusable {
             Self::ManagementInterrupt => "hit by a system management interrupt",
             Self::Stolen => "robbed of time by the hypervisor",
             Self::Faulted => "page fault",
+            Self::OffFrequency => "at a frequency more than 5 % off the trial's median",
         })
     }
 }

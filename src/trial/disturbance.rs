@@ -9,36 +9,78 @@ use super::record::Sample;
 const INTERRUPTIONS: [Meter; 4] =
     [Meter::CpuInterrupts, Meter::DeviceInterrupts, Meter::OtherInterrupts, Meter::OtherSoftirqs];
 
+/// An effective frequency farther off the trial's median than this share is another frequency.
+const MOST_OFF: f64 = 0.05;
+
 /// Marks the disturbed among `windows`, all of one trial and one target. A window that is unusable already stays so.
 pub fn mark(meters: &[Meter], groups: &[Group], windows: &mut [Sample]) {
-    let typical: Vec<(usize, u64)> = INTERRUPTIONS
-        .iter()
-        .filter_map(|meter| meters.iter().position(|known| known == meter))
-        .map(|at| (at, median(windows.iter().filter_map(|window| window.meters.get(at).copied()))))
-        .collect();
+    let trial = Trial::of(meters, groups, windows);
     for window in windows.iter_mut().filter(|window| window.discarded.is_none()) {
-        window.discarded = disturbance(meters, groups, window, &typical);
+        window.discarded = trial.disturbance(window);
     }
 }
 
-fn disturbance(meters: &[Meter], groups: &[Group], window: &Sample, typical: &[(usize, u64)]) -> Option<Unusable> {
-    let metered = |meter| meters.iter().position(|known| *known == meter).and_then(|at| window.meters.get(at));
-    let moved = |meter| metered(meter).is_some_and(|share| *share > 0);
-    let happened = |role| counted(groups, window, role).is_some_and(|count| count > 0);
-    // One an undisturbed millisecond more than the median window.
-    let spare = (window.wall_ns / 1_000_000).max(1);
-    let excess = |&(at, median): &(usize, u64)| window.meters.get(at).is_some_and(|share| *share > median + spare);
-    if moved(Meter::Smis) {
-        Some(Unusable::ManagementInterrupt)
-    } else if moved(Meter::Switches) || happened(Role::ContextSwitches) || happened(Role::Migrations) {
-        Some(Unusable::Preempted)
-    } else if moved(Meter::StealTicks) {
-        Some(Unusable::Stolen)
-    } else if happened(Role::PageFaults) {
-        Some(Unusable::Faulted)
-    } else {
-        typical.iter().any(excess).then_some(Unusable::Interrupted)
+/// What a window is compared with.
+struct Trial<'a> {
+    meters: &'a [Meter],
+    groups: &'a [Group],
+    /// Medians of the interruptions, by the place of their meter.
+    typical: Vec<(usize, u64)>,
+    /// Median of the effective frequencies.
+    frequency: Option<f64>,
+}
+
+impl<'a> Trial<'a> {
+    fn of(meters: &'a [Meter], groups: &'a [Group], windows: &[Sample]) -> Self {
+        let typical = INTERRUPTIONS
+            .iter()
+            .filter_map(|meter| meters.iter().position(|known| known == meter))
+            .map(|at| (at, median(windows.iter().filter_map(|window| window.meters.get(at).copied()))))
+            .collect();
+        let mut frequencies: Vec<f64> = windows.iter().filter_map(|window| frequency(meters, window)).collect();
+        frequencies.sort_by(f64::total_cmp);
+        let frequency = frequencies.get(frequencies.len().saturating_sub(1) / 2).copied();
+        Self { meters, groups, typical, frequency }
     }
+
+    fn disturbance(&self, window: &Sample) -> Option<Unusable> {
+        let moved = |meter| metered(self.meters, window, meter).is_some_and(|share| share > 0);
+        let happened = |role| counted(self.groups, window, role).is_some_and(|count| count > 0);
+        if moved(Meter::Smis) {
+            Some(Unusable::ManagementInterrupt)
+        } else if moved(Meter::Switches) || happened(Role::ContextSwitches) || happened(Role::Migrations) {
+            Some(Unusable::Preempted)
+        } else if moved(Meter::StealTicks) {
+            Some(Unusable::Stolen)
+        } else if happened(Role::PageFaults) {
+            Some(Unusable::Faulted)
+        } else if self.is_interrupted(window) {
+            Some(Unusable::Interrupted)
+        } else {
+            self.is_off_frequency(window).then_some(Unusable::OffFrequency)
+        }
+    }
+
+    /// One an undisturbed millisecond more than the median window.
+    fn is_interrupted(&self, window: &Sample) -> bool {
+        let spare = (window.wall_ns / 1_000_000).max(1);
+        self.typical.iter().any(|&(at, median)| window.meters.get(at).is_some_and(|share| *share > median + spare))
+    }
+
+    fn is_off_frequency(&self, window: &Sample) -> bool {
+        let own = frequency(self.meters, window);
+        own.zip(self.frequency).is_some_and(|(own, median)| (own - median).abs() > MOST_OFF * median)
+    }
+}
+
+/// The effective frequency over the nominal one (aperf over mperf); `None` where the host tells neither.
+fn frequency(meters: &[Meter], window: &Sample) -> Option<f64> {
+    let (actual, nominal) = (metered(meters, window, Meter::Aperf)?, metered(meters, window, Meter::Mperf)?);
+    (nominal > 0).then(|| actual as f64 / nominal as f64)
+}
+
+fn metered(meters: &[Meter], window: &Sample, meter: Meter) -> Option<u64> {
+    window.meters.get(meters.iter().position(|known| *known == meter)?).copied()
 }
 
 fn counted(groups: &[Group], window: &Sample, role: Role) -> Option<u64> {
@@ -117,6 +159,35 @@ mod tests {
     fn interrupts_that_every_window_has_are_the_normal_state() {
         let busy = marked(&[([0, 1, 20, 0, 0, 0], 0), ([0, 1, 22, 0, 0, 0], 0), ([0, 1, 26, 0, 0, 0], 0)]);
         assert_eq!(busy, [None, None, Some(Unusable::Interrupted)]);
+    }
+
+    fn with_meters(meters: &[u64]) -> Sample {
+        Sample {
+            runs: 1,
+            executions: 33,
+            wall_ns: 3_100_000,
+            readings: Vec::new(),
+            meters: meters.to_vec(),
+            discarded: None,
+        }
+    }
+
+    #[test]
+    fn a_window_at_another_frequency_than_the_median_of_its_trial_is_marked() {
+        let off = |rows: &[[u64; 3]]| {
+            let mut windows: Vec<Sample> = rows.iter().map(|row| with_meters(row)).collect();
+            mark(&[Meter::Switches, Meter::Aperf, Meter::Mperf], &[], &mut windows);
+            windows.into_iter().map(|window| window.discarded).collect::<Vec<_>>()
+        };
+        let rows =
+            [[0, 1300, 1000], [0, 1360, 1000], [0, 1366, 1000], [0, 1240, 1000], [0, 1230, 1000], [0, 2600, 2000]];
+        let other = Some(Unusable::OffFrequency);
+        assert_eq!(off(&rows), [None, None, other, None, other, None], "5 % of 1.3 are 0.065");
+        assert_eq!(off(&[[1, 900, 1000], [0, 1300, 1000], [0, 1300, 1000]])[0], Some(Unusable::Preempted), "the cause");
+        assert_eq!(off(&[[0, 1300, 1000], [0, 0, 0], [0, 1300, 1000]]), [None; 3], "a halted core has none");
+        let mut windows = [with_meters(&[0]), with_meters(&[0])];
+        mark(&[Meter::Switches], &[], &mut windows);
+        assert!(windows.iter().all(|window| window.discarded.is_none()), "no aperf, no rule");
     }
 
     #[test]
