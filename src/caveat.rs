@@ -16,6 +16,8 @@ pub enum Caveat {
     VirtualMachine { hypervisor: String },
     /// No hardware event could be opened: iTLB and cycle columns stay empty.
     NoHardwareCounters { reason: String },
+    /// The catalogue of events does not know the cores of this CPU: what the generic names count on it is not known.
+    UnknownCpu { cpu: String },
     /// Programs of others were loaded before the run began.
     ForeignPrograms { programs: u32 },
     /// `pack off` was made with filler programs on a kernel that packs.
@@ -71,6 +73,10 @@ impl fmt::Display for Caveat {
             Self::NoHardwareCounters { reason } => {
                 write!(f, "no hardware counters ({reason}): cycles and iTLB misses were not measured")
             }
+            Self::UnknownCpu { cpu } => write!(
+                f,
+                "this CPU ({cpu}) is not in the catalogue of events: what the generic names count on it is not known here"
+            ),
             Self::ForeignPrograms { programs } => {
                 write!(f, "{programs} BPF programs of others were loaded; they share the packs")
             }

@@ -13,6 +13,8 @@ use super::report::Modelling;
 use super::session::Session;
 use super::{Failure, doctor, dry_run};
 use crate::caveat::Caveat;
+use crate::counters::host::Host;
+use crate::counters::layout::Layout;
 use crate::counters::{Events, Refusal};
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
@@ -150,7 +152,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
             machine.caveats().into_iter().chain(no_sampler).chain(args.aa.then_some(Caveat::AgainstItself)).collect(),
             &facts,
             counters.groups(),
-            args.machine,
+            (args.machine, cpu),
         ),
         host: facts,
     };
@@ -246,7 +248,7 @@ fn caveats(
     mut caveats: Vec<Caveat>,
     facts: &Facts,
     groups: &[crate::counters::Group],
-    machine: MachineKind,
+    (machine, cpu): (MachineKind, u32),
 ) -> Vec<Caveat> {
     if machine == MachineKind::Sim {
         return caveats;
@@ -261,6 +263,9 @@ fn caveats(
             "this host offers no CPU PMU"
         };
         caveats.push(Caveat::NoHardwareCounters { reason: reason.to_owned() });
+    } else if !Host::read(Path::new("/sys"), facts.cpu_id().as_ref(), cpu, Layout::UNKNOWN).is_known() {
+        let cpu = facts.cpu_id().map_or_else(|| "no identity in /proc/cpuinfo".to_owned(), |id| id.to_string());
+        caveats.push(Caveat::UnknownCpu { cpu });
     }
     caveats
 }
@@ -300,4 +305,31 @@ fn make_directory(out: &Path, manifest: &Manifest) -> Result<PathBuf, Failure> {
         }
     }
     Err(Failure::Usage(format!("`{}` holds too many runs of this second", out.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Group;
+
+    fn found(model: u32, groups: &[&str], machine: MachineKind) -> Vec<Caveat> {
+        let facts = Facts {
+            cpu_vendor: Some("GenuineIntel".to_owned()),
+            cpu_family: Some(6),
+            cpu_model_number: Some(model),
+            ..Facts::default()
+        };
+        let group = |name: &&str| Group { name: (*name).to_owned(), ..Group::default() };
+        caveats(Vec::new(), &facts, &groups.iter().map(group).collect::<Vec<_>>(), (machine, 0))
+    }
+
+    #[test]
+    fn counting_on_a_cpu_that_the_catalogue_does_not_know_is_a_caveat() {
+        let kernel = |model, groups: &[&str]| found(model, groups, MachineKind::Kernel);
+        let [Caveat::UnknownCpu { cpu }] = &kernel(0xff, &["hardware", "software"])[..] else { panic!("unknown") };
+        assert_eq!(cpu, "GenuineIntel family 6 model 255 stepping 0");
+        assert_eq!(kernel(0x55, &["hardware"]), [], "Skylake is known");
+        assert!(matches!(kernel(0xff, &["software"])[..], [Caveat::NoHardwareCounters { .. }]), "nothing to misread");
+        assert_eq!(found(0xff, &["hardware"], MachineKind::Sim), []);
+    }
 }
