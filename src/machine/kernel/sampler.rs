@@ -8,7 +8,9 @@ use perf_event_open::count::Counter;
 use perf_event_open::event::dp::DynamicPmu;
 use perf_event_open::sample::Sampler;
 
-use crate::counters::{Catalog, Core, Event, EventCode, Role};
+use crate::counters::host::Host;
+use crate::counters::layout::Layout;
+use crate::counters::{Event, EventCode, Role};
 use crate::host::Facts;
 use crate::machine::{MachineError, MissSampler, Result};
 use crate::sampling::ibs::Revision;
@@ -39,16 +41,10 @@ pub struct Candidate {
 pub fn candidates(root: &Path, facts: &Facts, cpu: u32) -> Vec<Candidate> {
     let devices = root.join("sys/bus/event_source/devices");
     let pmu = |name: &str| std::fs::read_to_string(devices.join(name).join("type")).ok()?.trim().parse::<u32>().ok();
-    let mut ways = Vec::new();
-    let known = facts.cpu_id().and_then(|id| Catalog::get().identify(&id));
-    for core in [Core::Only, Core::Performance, Core::Efficient] {
-        let entry = known.and_then(|cpu| Catalog::get().entry(cpu, core, Role::RetiredItlbMisses));
-        if let (Some(entry), Some(pmu_type)) = (entry, pmu(core.pmu())) {
-            let event =
-                Event { role: Role::RetiredItlbMisses, name: entry.name.to_owned(), code: entry.code(pmu_type) };
-            ways.push(per_thread(event, Precision::Exact));
-        }
-    }
+    // On a hybrid part an event of the other kind of core opens too, and never counts on this one.
+    let host = Host::read(&root.join("sys"), facts.cpu_id().as_ref(), cpu, Layout::UNKNOWN);
+    let precise = host.role(Role::RetiredItlbMisses).filter(|_| host.pmus.core(cpu).is_some());
+    let mut ways: Vec<Candidate> = precise.iter().map(|wanted| per_thread(wanted.event(), Precision::Exact)).collect();
     let revision = facts.cpu_family.zip(facts.cpu_model_number).map(|(family, model)| Revision { family, model });
     if let (Some(pmu_type), Some(revision)) = (pmu("ibs_fetch"), revision) {
         let code = EventCode::new(pmu_type, IBS_RAND_EN);
@@ -56,7 +52,7 @@ pub fn candidates(root: &Path, facts: &Facts, cpu: u32) -> Vec<Candidate> {
         let sampling = Sampling { event, period: FETCH_PERIOD, precision: Precision::Fetch };
         ways.push(Candidate { sampling, body: Body::IbsFetch(revision), kernel_only: false, cpu: Some(cpu) });
     }
-    let code = EventCode::new(EventCode::HW_CACHE, 0x1_0004);
+    let code = host.generic_code(EventCode::HW_CACHE, 0x1_0004);
     let generic = Event { role: Role::ItlbMisses, name: "iTLB-load-misses".to_owned(), code };
     ways.push(per_thread(generic, Precision::Skid));
     ways
