@@ -413,7 +413,7 @@ fn instructions_by_perf() -> Option<u64> {
 #[test]
 fn pmu_tier_counts_agree_with_perf_stat() {
     let Some(perfs) = instructions_by_perf() else {
-        println!("SKIP pmu tier: `perf stat -e instructions` counts nothing here");
+        tier::skip("pmu", "`perf stat -e instructions:u` is not to be had, or counts nothing");
         return;
     };
     let mut counters = open("instructions", CountSide::User).expect("perf counts, so do we");
