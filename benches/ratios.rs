@@ -97,9 +97,9 @@ fn loading(trigger: TriggerKind) {
         per(poked)
     );
     let needed = match trigger {
-        TriggerKind::Walk => bare,
         // A chain is none until its jumps are patched (bpf_arch_text_poke): publishing is part of the bare job.
         TriggerKind::Chain => bare + poked,
+        _ => bare,
     };
     say(&format!("{trigger}: programs/s of a bare loop"), needed / ours, "at least 0.9", needed / ours >= 0.9, &detail);
 }

@@ -38,6 +38,15 @@ struct {
 /* Stand-in for the array of counters; the tool patches map and offset. */
 __u32 executed[1];
 
+/*
+ * Stand-in for the case's own word: non-zero in the check pass of programs that
+ * are reached by other ways than a test run with an skb of ours.
+ */
+__u32 checking SEC(".data.checking");
+
+/* The tool patches in what the attach point wants: pass on, drop, nothing. */
+#define RETURN_STAND_IN 0x5eed
+
 /* One 7-byte x86 instruction (add r64, imm32) per step, two dependency chains. */
 #define STEP2 asm volatile("r6 += 0x12345\n\tr7 += 0x23456" ::: "r6", "r7");
 #define STEPS8 STEP2 STEP2 STEP2 STEP2
@@ -79,6 +88,23 @@ BODY(1024, INIT STEPS128)
 BODY(2048, INIT STEPS128 STEPS128)
 BODY(4096, INIT STEPS128 STEPS128 STEPS128 STEPS128)
 
+/* For attach points: uses no context, so that it loads as every program type. */
+#define HOOK(size, work)						\
+SEC("tc") int hook_##size(void *context)				\
+{									\
+	if (*(volatile __u32 *)&checking)				\
+		executed[0]++;						\
+	work								\
+	return RETURN_STAND_IN;						\
+}
+
+HOOK(128, INIT STEPS8 )
+HOOK(256, INIT STEPS8 STEPS8 STEPS8 STEP2)
+HOOK(512, INIT STEPS32 STEPS8 STEPS8 STEPS8 STEP2 STEP2 STEP2)
+HOOK(1024, INIT STEPS128 STEPS8 )
+HOOK(2048, INIT STEPS128 STEPS128 STEPS8 )
+HOOK(4096, INIT STEPS128 STEPS128 STEPS128 STEPS128 STEPS32 STEPS8 )
+
 /* Starts a chain at the next position; see trigger `chain`. */
 SEC("tc") int chain_entry(struct __sk_buff *skb)
 {
@@ -104,6 +130,12 @@ SEC("tc") int walk_entry(struct __sk_buff *skb)
 SEC("tc") int empty(struct __sk_buff *skb)
 {
 	return 0;
+}
+
+/* The same at attach points. */
+SEC("tc") int hook_empty(void *context)
+{
+	return RETURN_STAND_IN;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -20,6 +20,7 @@ typedef __u32 __wsum;
 enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
+	BPF_MAP_TYPE_DEVMAP = 14,
 };
 
 /* Head of struct __sk_buff up to and including cb[]. */

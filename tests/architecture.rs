@@ -22,7 +22,7 @@ const EMPTY_NAMES: [&str; 9] =
     ["util", "utils", "helper", "helpers", "manager", "managers", "common", "misc", "support"];
 
 /// Crates that touch the kernel, and the only place that may name them.
-const KERNEL_CRATES: [&str; 5] = ["libbpf_rs", "libbpf_sys", "nix", "perf_event_open", "socket2"];
+const KERNEL_CRATES: [&str; 6] = ["libbpf_rs", "libbpf_sys", "libc", "nix", "perf_event_open", "socket2"];
 const KERNEL_ADAPTER: &str = "src/machine/kernel";
 
 struct Source {

@@ -1,16 +1,17 @@
-//! `itlbench list`: the workloads in the binary, with what each asks; the events of a CPU; the iTLB models.
+//! `itlbench list`: the workloads in the binary, with what each asks; the events of a CPU; what can run programs on
+//! this host; the iTLB models.
 
 use std::io::Write;
 
-use super::{Failure, list_events, list_models};
+use super::{Failure, list_events, list_models, list_triggers};
 use crate::workload::{Spec, builtin};
 
 /// Arguments of `itlbench list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Print the text of one workload, as a start for your own file; `events`: what can be counted on a CPU;
-    /// or `models`: the iTLBs that can be modelled
-    #[arg(value_name = "WORKLOAD|events|models")]
+    /// `triggers`: what can run programs here, and what it costs; or `models`: the iTLBs that can be modelled
+    #[arg(value_name = "WORKLOAD|events|triggers|models")]
     pub what: Option<String>,
     /// With `events`: a CPU by the name of the kernel's event list, as in `skylakex`; by default this host's
     #[arg(long, value_name = "NAME", requires = "what")]
@@ -21,6 +22,7 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let text = match (args.what.as_deref(), &args.cpu) {
         (Some("events"), cpu) => list_events::text(cpu.as_deref())?,
+        (Some("triggers"), None) => list_triggers::text(),
         (Some("models"), None) => list_models::text(),
         (_, Some(_)) => return Err(Failure::Usage("--cpu goes with `itlbench list events`".to_owned())),
         (Some(name), None) => text_of(name)?,

@@ -11,6 +11,7 @@ use crate::machine::sim::SimMachine;
 use crate::placement::{Image, Observed};
 use crate::runfile::manifest::MachineKind;
 use crate::survey::Program;
+use crate::workload::TriggerKind;
 
 #[cfg(not(feature = "kernel"))]
 const NO_KERNEL: &str = "this build has no kernel machine";
@@ -91,4 +92,19 @@ pub fn probe(live: &mut Live, choice: &Choice) -> Result<(), Failure> {
 #[cfg(not(feature = "kernel"))]
 pub fn probe(_: &mut Live, _: &Choice) -> Result<(), Failure> {
     Ok(())
+}
+
+/// Nanoseconds of a run of `trigger` that reaches the empty program alone, and the most programs it takes where anything but
+/// memory bounds them; the error says why this host does not offer it.
+#[cfg(feature = "kernel")]
+pub fn try_trigger(trigger: TriggerKind) -> Result<(f64, Option<u32>), String> {
+    use crate::machine::kernel::trigger::offer;
+
+    offer::try_out(trigger).map(|offer| (offer.empty_ns, offer.most_programs)).map_err(|error| error.to_string())
+}
+
+/// Without the kernel machine nothing can be tried.
+#[cfg(not(feature = "kernel"))]
+pub fn try_trigger(_: TriggerKind) -> Result<(f64, Option<u32>), String> {
+    Err(NO_KERNEL.to_owned())
 }

@@ -11,6 +11,7 @@ pub mod layout;
 pub mod list;
 pub mod list_events;
 pub mod list_models;
+pub mod list_triggers;
 pub mod machines;
 pub mod publish;
 pub mod report;

@@ -132,6 +132,10 @@ pub trait Loaded: std::fmt::Debug {
     fn load_cost(&self) -> &LoadCost;
     /// Lets every program count its executions and reads the counts.
     fn check(&mut self) -> Result<Check>;
+    /// Makes `target` what is fired next, where both hang on the same hook; called outside of windows, for it takes time.
+    fn prepare(&mut self, _target: Target) -> Result<()> {
+        Ok(())
+    }
     /// Fires the trigger `runs` times in one go. Does nothing else: it stands between enable and disable.
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
     /// What a reader must know about this load.

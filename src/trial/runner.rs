@@ -168,6 +168,7 @@ fn measure(
 /// Windows of their own behind the counted ones, in which misses are sampled; `None` if nothing samples.
 fn sample_misses(loaded: &mut dyn Loaded, instruments: &mut Instruments<'_>, runs: u32) -> Result<Option<Misses>> {
     let Some(sampler) = &mut instruments.sampler else { return Ok(None) };
+    loaded.prepare(Target::Programs)?;
     let mut records = Vec::new();
     for _ in 0..protocol::SAMPLED_WINDOWS {
         sampler.start()?;
@@ -261,6 +262,7 @@ impl<'a> Bracket<'a> {
     }
 
     fn windows(&mut self, target: Target, runs: u32, count: u32, into: &mut Vec<Sample>) -> Result<()> {
+        self.loaded.prepare(target)?;
         for _ in 0..count {
             into.push(self.window(target, runs)?);
         }

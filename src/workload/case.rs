@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::order::Order;
+use super::trigger::TriggerKind;
 
 /// Where the programs of a case are to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -52,16 +53,6 @@ impl FillerRule {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// What runs the programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum TriggerKind {
-    /// Direct tail calls in a permuted order that visits every program.
-    Chain,
-    /// Indirect tail calls to the program a linear congruential generator draws.
-    Walk,
 }
 
 /// Distance between two programs of `pack off`.

@@ -7,8 +7,10 @@ pub mod order;
 pub mod plan;
 pub mod source;
 pub mod spec;
+pub mod trigger;
 
-pub use case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
+pub use case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride};
 pub use order::Order;
 pub use plan::{Plan, Slot};
 pub use spec::{Spec, SpecError};
+pub use trigger::TriggerKind;

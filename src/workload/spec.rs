@@ -5,9 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::builtin;
-use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride, TriggerKind};
+use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride};
 use super::order::Order;
 use super::source::{self, Place};
+use super::trigger::TriggerKind;
 
 /// A workload as its file states it, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,25 +65,20 @@ pub struct Fillers {
 pub struct Held {
     sockets: Vec<Socket>,
     most_sockets: usize,
+    arrays: Arrays,
+    /// Plugs: of the measured programs' type, which may be another one. A prog array takes programs of one type only.
+    plugs: Arrays,
+}
+
+/// Prog arrays that hold programs without a descriptor each.
+#[derive(Debug, Default)]
+struct Arrays {
     arrays: Vec<MapHandle>,
     slots_used: u32,
 }
 
-impl Held {
-    /// Holds nothing yet, and at most `most_sockets` descriptors.
-    pub fn new(most_sockets: usize) -> Self {
-        Self { sockets: Vec::new(), most_sockets, arrays: Vec::new(), slots_used: 0 }
-    }
-
-    /// Unloads all of it.
-    pub fn release(&mut self) {
-        self.sockets.clear();
-        self.arrays.clear();
-        self.slots_used = 0;
-    }
-
-    /// Keeps a program loaded without a descriptor.
-    pub fn keep(&mut self, program: &OwnedFd) -> Result<()> {
+impl Arrays {
+    fn keep(&mut self, program: &OwnedFd) -> Result<()> {
         if self.arrays.is_empty() || self.slots_used == HOLD_SLOTS {
             self.arrays.push(prog_array(HOLD_SLOTS)?);
             self.slots_used = 0;
@@ -94,6 +89,30 @@ impl Held {
         }
         self.slots_used += 1;
         Ok(())
+    }
+}
+
+impl Held {
+    /// Holds nothing yet, and at most `most_sockets` descriptors.
+    pub fn new(most_sockets: usize) -> Self {
+        Self { sockets: Vec::new(), most_sockets, arrays: Arrays::default(), plugs: Arrays::default() }
+    }
+
+    /// Unloads all of it.
+    pub fn release(&mut self) {
+        self.sockets.clear();
+        self.arrays = Arrays::default();
+        self.plugs = Arrays::default();
+    }
+
+    /// Keeps a filler loaded without a descriptor.
+    pub fn keep(&mut self, program: &OwnedFd) -> Result<()> {
+        self.arrays.keep(program)
+    }
+
+    /// Keeps a program like the measured ones loaded without a descriptor.
+    pub fn keep_plug(&mut self, program: &OwnedFd) -> Result<()> {
+        self.plugs.keep(program)
     }
 }
 

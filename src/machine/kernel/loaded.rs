@@ -1,6 +1,6 @@
 //! A case, loaded into the running kernel.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::memory;
 use super::place::Placed;
@@ -12,11 +12,14 @@ use crate::placement::mapping::Looks;
 use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
 
+/// Unloaded programs are freed on a work queue; so long it is left alone between two heaps of them.
+const BETWEEN_RELEASES: Duration = Duration::from_millis(20);
+
 /// Programs in the kernel and the trigger that runs them. Dropping it unloads them; the process ending does too, however it ends.
 #[derive(Debug)]
 pub struct KernelLoaded<'a> {
     placed: Placed,
-    trigger: Trigger,
+    trigger: Box<dyn Trigger>,
     settle: &'a mut Settle,
     looks: &'a mut Looks,
     latencies_ns: Vec<u64>,
@@ -27,7 +30,7 @@ impl<'a> KernelLoaded<'a> {
     /// Takes over what was placed.
     pub fn new(
         placed: Placed,
-        trigger: Trigger,
+        trigger: Box<dyn Trigger>,
         settle: &'a mut Settle,
         looks: &'a mut Looks,
         latencies_ns: Vec<u64>,
@@ -63,7 +66,11 @@ impl Loaded for KernelLoaded<'_> {
     }
 
     fn check(&mut self) -> Result<Check> {
-        self.trigger.check(&self.placed)
+        self.trigger.check(&self.placed.maps)
+    }
+
+    fn prepare(&mut self, target: Target) -> Result<()> {
+        self.trigger.prepare(target)
     }
 
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
@@ -79,7 +86,7 @@ impl Loaded for KernelLoaded<'_> {
         let images = placed.all();
         let began = Instant::now();
         let retired = placed.unload(trigger.empty_program());
-        drop(trigger);
+        trigger.release(&mut || std::thread::sleep(BETWEEN_RELEASES));
         let unload_ns = began.elapsed().as_nanos() as u64;
         settle.unloaded(&images);
         settle.retired(retired);

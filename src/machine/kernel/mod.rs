@@ -26,7 +26,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use self::fillers::{Fillers, load_failed};
+use self::fillers::Fillers;
 use self::loaded::KernelLoaded;
 use self::meters::KernelMeters;
 use self::perf::PerfCounters;
@@ -36,7 +36,6 @@ use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
 use self::settle::Settle;
 use self::tandem::KernelTandem;
-use self::trigger::Trigger;
 use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem};
 use crate::caveat::Caveat;
 use crate::counters::Choice;
@@ -79,6 +78,7 @@ impl KernelMachine {
     /// Pins the thread, raises this process's own descriptor limit to its hard limit, and finds out whether the kernel packs.
     pub fn new(cpu: Option<u32>, harden: bool, stop: Arc<AtomicBool>) -> Result<Self> {
         let pinned = Pinned::to(cpu)?;
+        trigger::remove_abandoned();
         let (foreign_programs, foreign) = probe::foreign();
         let mut machine = Self {
             pinned,
@@ -147,6 +147,7 @@ impl Machine for KernelMachine {
             ));
         }
         refuse_if_too_large(case)?;
+        trigger::refuse_if_too_many(case)?;
         self.prepare(case.trigger, case.body)?;
         let settle_ns = std::mem::take(&mut self.settled_ns) + self.settle.wait().as_nanos() as u64;
         let Some(kit) = self.kits.get(&(case.trigger, case.body)) else {
@@ -168,7 +169,7 @@ impl Machine for KernelMachine {
             self.settle.released(&placed.all());
             placed.cost.settle_ns += self.settle.wait().as_nanos() as u64;
         }
-        let trigger = Trigger::new(case.trigger, seed, &kit.programs, &placed)?;
+        let trigger = trigger::open(case.trigger, seed, &kit.programs, &placed)?;
         let mut caveats = Vec::new();
         if self.harden && case.trigger == TriggerKind::Chain {
             caveats.push(Caveat::ChainIndirect { reason: "net.core.bpf_jit_harden blinds constants".to_owned() });
@@ -215,7 +216,8 @@ impl Machine for KernelMachine {
 }
 
 fn probe_load(programs: &Programs, maps: &Maps) -> Result<(std::os::fd::OwnedFd, Image)> {
-    let program = programs.load_plug(maps).map_err(|error| load_failed("probe", &error))?;
+    let program =
+        programs.load_plug(maps).map_err(|error| trigger::load_failed(programs.trigger(), "probe", &error))?;
     let image = verified(&program)?;
     Ok((program, image))
 }

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use libbpf_rs::MapHandle;
 
-use super::fillers::{Fillers, Held, load_failed};
+use super::fillers::{Fillers, Held};
 use super::programs::{Maps, Programs};
 use super::sys;
+use super::trigger::load_failed;
 use crate::machine::{MachineError, Result};
 use crate::placement::planner::{FillerKind, Landing, Planner, Rules, Step, Wanted};
 use crate::placement::{Addr, Image};
@@ -58,6 +59,13 @@ pub struct Placer<'a> {
 }
 
 impl Placer<'_> {
+    /// Descriptors that the programs of `case` and their hook take.
+    fn descriptors(&self, case: &Case) -> usize {
+        /// A program, its link, and two sockets for each of two hooks: no trigger takes more for each program.
+        const EACH: usize = 6;
+        if case.trigger.is_tail_calls() { 0 } else { EACH * case.programs as usize }
+    }
+
     /// Loads `case`; the program of number i gets position `order[i]`. `seed` decides random offsets.
     pub fn place(&self, case: &Case, order: &[u32], seed: u64) -> Result<Placed> {
         let began = Instant::now();
@@ -67,7 +75,7 @@ impl Placer<'_> {
             order,
             images: vec![Image { addr: Addr(0), len: 0 }; case.loaded() as usize],
             recent: VecDeque::new(),
-            held: Held::new(self.most_sockets),
+            held: Held::new(self.most_sockets.saturating_sub(self.descriptors(case))),
             cost: LoadCost::default(),
             maps: &maps,
             programs: case.programs,
@@ -111,7 +119,8 @@ impl Load<'_> {
                 Step::Filler { chunks, kind } => self.filler(chunks, kind)?,
                 Step::Plug => {
                     let program = self.placer.programs.load_plug(self.maps);
-                    let program = program.map_err(|error| load_failed("plug", &error))?;
+                    let program =
+                        program.map_err(|error| load_failed(self.placer.programs.trigger(), "plug", &error))?;
                     plan.landed(&verified(&program)?);
                     self.plug(&program)?;
                 }
@@ -159,7 +168,8 @@ impl Load<'_> {
             return Err(MachineError::interrupted());
         }
         let program = self.placer.programs.load_body(self.maps, position, self.programs);
-        let program = program.map_err(|error| load_failed(&format!("program {position}"), &error))?;
+        let program = program
+            .map_err(|error| load_failed(self.placer.programs.trigger(), &format!("program {position}"), &error))?;
         let image = verified(&program)?;
         Ok((program, image))
     }
@@ -167,7 +177,7 @@ impl Load<'_> {
     fn publish(&mut self, position: u32, program: &OwnedFd, image: Image) -> Result<()> {
         self.images[position as usize] = image;
         if !self.maps.runs(position) {
-            return self.held.keep(program);
+            return self.held.keep_plug(program);
         }
         self.maps.publish(position, program.as_fd()).map_err(|error| {
             MachineError::failed(format!("failed to store program {position} in its prog array: {error}"))
@@ -176,7 +186,7 @@ impl Load<'_> {
 
     fn plug(&mut self, program: &OwnedFd) -> Result<()> {
         self.cost.plugs += 1;
-        self.held.keep(program)
+        self.held.keep_plug(program)
     }
 
     fn filler(&mut self, chunks: u32, kind: FillerKind) -> Result<()> {

@@ -9,6 +9,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder};
 use libbpf_sys::bpf_insn;
 
 use super::sys;
+use super::trigger::Form;
 use crate::machine::{MachineError, Result};
 use crate::model::visits::Deal;
 use crate::workload::{Body, Case, Order, TriggerKind};
@@ -17,8 +18,11 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bodies.bpf.o"));
 
 /// `BPF_LD | BPF_IMM | BPF_DW`, the first half of a 16-byte load.
 const LD_IMM64: u8 = 0x18;
-/// `BPF_ALU64 | BPF_MOV | BPF_K`.
+/// `BPF_ALU64 | BPF_MOV | BPF_K`, and the same of 32 bits.
 const MOV64_IMM: u8 = 0xb7;
+const MOV32_IMM: u8 = 0xb4;
+/// `RETURN_STAND_IN` of bpf/bodies.bpf.c.
+const RETURN_STAND_IN: i32 = 0x5eed;
 /// `BPF_PSEUDO_MAP_FD` and `BPF_PSEUDO_MAP_VALUE` in `src_reg`.
 const MAP_FD: u8 = 1;
 const MAP_VALUE: u8 = 2;
@@ -32,8 +36,10 @@ pub const SLOTS: u32 = 64;
 pub struct Programs {
     trigger: TriggerKind,
     body: Vec<bpf_insn>,
+    /// Starts a chain or a walk; empty for other triggers.
     entry: Vec<bpf_insn>,
     empty: Vec<bpf_insn>,
+    form: Form,
     sites: Sites,
     /// What each load took since they were last taken.
     latencies_ns: RefCell<Vec<u64>>,
@@ -43,10 +49,16 @@ pub struct Programs {
 /// The maps one load of a case uses.
 #[derive(Debug)]
 pub struct Maps {
-    /// Every program that is run, by slot.
-    pub by_position: MapHandle,
+    /// How many are run.
+    pub programs: u32,
+    /// Every program that is run, by slot, where tail calls reach them.
+    pub by_position: Option<MapHandle>,
     /// Which position has which slots.
     pub deal: Deal,
+    /// Every program that is run, by position, where they are attached.
+    descriptors: RefCell<Vec<Option<OwnedFd>>>,
+    /// A u32 that is not 0 in the check pass, where programs are attached.
+    checking: MapHandle,
     /// The same programs in small arrays, for direct jumps; empty for `walk`.
     pub successors: Vec<MapHandle>,
     /// Slots of each of those.
@@ -61,22 +73,29 @@ struct Sites {
     programs: i32,
     successors: i32,
     executed: i32,
+    checking: i32,
 }
 
 impl Programs {
     /// Loads the object's programs for one trigger and body.
     pub fn open(trigger: TriggerKind, body: Body) -> Result<Self> {
-        let body_name = format!("{trigger}_{}", body.nominal_bytes());
-        let entry_name = format!("{trigger}_entry");
+        let family = if trigger.is_tail_calls() { trigger.to_string() } else { "hook".to_owned() };
+        let body_name = format!("{family}_{}", body.nominal_bytes());
+        let entry_name = trigger.is_tail_calls().then(|| format!("{family}_entry"));
+        let empty_name = if trigger.is_tail_calls() { "empty" } else { "hook_empty" };
         let mut open =
             ObjectBuilder::default().open_memory(OBJECT).map_err(|error| load_error("BPF object", &error))?;
+        let wanted: Vec<&str> = [body_name.as_str(), empty_name].into_iter().chain(entry_name.as_deref()).collect();
         for mut program in open.progs_mut() {
-            let wanted = [body_name.as_str(), entry_name.as_str(), "empty"].iter().any(|name| program.name() == *name);
+            let wanted = wanted.iter().any(|name| program.name() == *name);
             program.set_autoload(wanted);
         }
         let object = open.load().map_err(|error| load_error("BPF object", &error))?;
-        let insns =
-            |name: &str| object.progs().find(|program| program.name() == name).map(|program| program.insns().to_vec());
+        let insns = |name: &str| {
+            let found = object.progs().find(|program| program.name() == name);
+            let missing = || MachineError::failed(format!("failed to find program `{name}` in the BPF object"));
+            found.map(|program| program.insns().to_vec()).ok_or_else(missing)
+        };
         let map = |name: &str| {
             // libbpf names the map of a global variable `<object>.bss`.
             object
@@ -84,16 +103,31 @@ impl Programs {
                 .find(|map| map.name().to_string_lossy().ends_with(name))
                 .map_or(-1, |map| map.as_fd().as_raw_fd())
         };
-        let missing = |name: &str| MachineError::failed(format!("failed to find program `{name}` in the BPF object"));
         Ok(Self {
             trigger,
-            body: insns(&body_name).ok_or_else(|| missing(&body_name))?,
-            entry: insns(&entry_name).ok_or_else(|| missing(&entry_name))?,
-            empty: insns("empty").ok_or_else(|| missing("empty"))?,
-            sites: Sites { programs: map("programs"), successors: map("successors"), executed: map(".bss") },
+            body: insns(&body_name)?,
+            entry: entry_name.as_deref().map(insns).transpose()?.unwrap_or_default(),
+            empty: insns(empty_name)?,
+            form: Form::of(trigger)?,
+            sites: Sites {
+                programs: map("programs"),
+                successors: map("successors"),
+                executed: map(".bss"),
+                checking: map(".checking"),
+            },
             latencies_ns: RefCell::default(),
             _object: object,
         })
+    }
+
+    /// What runs them.
+    pub fn trigger(&self) -> TriggerKind {
+        self.trigger
+    }
+
+    /// What the trigger needs of its programs.
+    pub fn form(&self) -> &Form {
+        &self.form
     }
 
     /// Makes the maps for `programs` programs.
@@ -114,11 +148,15 @@ impl Programs {
     fn dealt_maps(&self, deal: Deal, programs: u32, loaded: u32, slots: u32) -> Result<Maps> {
         let arrays = match self.trigger {
             TriggerKind::Chain => programs.div_ceil(slots),
-            TriggerKind::Walk => 0,
+            _ => 0,
         };
+        let tail_calls = self.trigger.is_tail_calls();
         Ok(Maps {
-            by_position: prog_array(deal.slots())?,
+            programs,
+            by_position: tail_calls.then(|| prog_array(deal.slots())).transpose()?,
             deal,
+            descriptors: RefCell::new((0..if tail_calls { 0 } else { programs }).map(|_| None).collect()),
+            checking: map(MapType::Array, "checking", 4, 1)?,
             successors: (0..arrays).map(|_| prog_array(slots)).collect::<Result<_>>()?,
             slots,
             executed: map(MapType::Array, "executed", 4 * loaded, 1)?,
@@ -132,7 +170,7 @@ impl Programs {
         let successor = maps.successors.get((next / maps.slots) as usize);
         self.patch(&mut insns, maps, position, successor, next % maps.slots);
         let began = Instant::now();
-        let loaded = sys::load_sched_cls(&insns);
+        let loaded = sys::load(&insns, self.form.load_as(position));
         self.latencies_ns.borrow_mut().push(began.elapsed().as_nanos() as u64);
         loaded
     }
@@ -155,7 +193,14 @@ impl Programs {
 
     /// Loads the program that does nothing.
     pub fn load_empty(&self) -> io::Result<OwnedFd> {
-        sys::load_sched_cls(&self.empty)
+        self.load_empty_at(0, self.form.returns)
+    }
+
+    /// The same in the place of the program at `position`, with what it returns.
+    pub fn load_empty_at(&self, position: u32, returns: i32) -> io::Result<OwnedFd> {
+        let mut insns = self.empty.clone();
+        patch_return(&mut insns, returns);
+        sys::load(&insns, self.form.load_empty_as(position))
     }
 
     /// A program like the measured ones, for plugging holes: it has their size to the byte.
@@ -169,12 +214,17 @@ impl Programs {
 
     /// Points the instance at its own counter, and at the array and slot of its successor.
     fn patch(&self, insns: &mut [bpf_insn], maps: &Maps, position: u32, successor: Option<&MapHandle>, slot: u32) {
+        patch_return(insns, self.form.returns);
         for i in 0..insns.len().saturating_sub(1) {
             if self.is_site(&insns[i], MAP_VALUE, self.sites.executed) {
                 insns[i].imm = maps.executed.as_fd().as_raw_fd();
                 insns[i + 1].imm = 4 * position as i32;
+            } else if self.is_site(&insns[i], MAP_VALUE, self.sites.checking) {
+                insns[i].imm = maps.checking.as_fd().as_raw_fd();
             } else if self.is_site(&insns[i], MAP_FD, self.sites.programs) {
-                insns[i].imm = maps.by_position.as_fd().as_raw_fd();
+                if let Some(array) = &maps.by_position {
+                    insns[i].imm = array.as_fd().as_raw_fd();
+                }
             } else if self.is_site(&insns[i], MAP_FD, self.sites.successors) {
                 if let Some(array) = successor {
                     insns[i].imm = array.as_fd().as_raw_fd();
@@ -196,15 +246,35 @@ impl Maps {
         !self.deal.of(position).is_empty()
     }
 
-    /// Puts a program where its callers jump to. The arrays hold it from now on; its descriptor may be closed.
-    pub fn publish(&self, position: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
+    /// Puts a program where its callers jump to, or keeps it to be attached. The maps hold it from now on; its descriptor may be
+    /// closed.
+    pub fn publish(&self, position: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(by_position) = &self.by_position else {
+            let own = program.try_clone_to_owned()?;
+            if let Some(slot) = self.descriptors.borrow_mut().get_mut(position as usize) {
+                *slot = Some(own);
+            }
+            return Ok(());
+        };
         for slot in self.deal.of(position) {
-            set_program(&self.by_position, slot, program)?;
+            set_program(by_position, slot, program).map_err(io::Error::other)?;
         }
         match self.successors.get((position / self.slots) as usize) {
-            Some(array) => set_program(array, position % self.slots, program),
+            Some(array) => set_program(array, position % self.slots, program).map_err(io::Error::other),
             None => Ok(()),
         }
+    }
+
+    /// The programs to be attached, by position; empty where tail calls reach them.
+    pub fn attachable(&self) -> Vec<OwnedFd> {
+        self.descriptors.take().into_iter().flatten().collect()
+    }
+
+    /// Begins or ends the check pass of attached programs.
+    pub fn set_checking(&self, checking: bool) -> Result<()> {
+        self.checking
+            .update(&0u32.to_ne_bytes(), &u32::from(checking).to_ne_bytes(), MapFlags::ANY)
+            .map_err(|error| MachineError::failed(format!("failed to switch counting: {error}")))
     }
 
     /// Lets go of the programs. Deleting the target of a direct jump waits for an RCU grace period each
@@ -232,9 +302,20 @@ impl Maps {
     }
 }
 
+fn patch_return(insns: &mut [bpf_insn], returns: i32) {
+    let is_return = |insn: &&mut bpf_insn| matches!(insn.code, MOV64_IMM | MOV32_IMM) && insn.imm == RETURN_STAND_IN;
+    insns.iter_mut().filter(is_return).for_each(|insn| insn.imm = returns);
+}
+
 /// Stores `program` in a slot of a prog array.
 pub fn set_program(array: &MapHandle, slot: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
     array.update(&slot.to_ne_bytes(), &program.as_raw_fd().to_ne_bytes(), MapFlags::ANY)
+}
+
+/// Replaces the map with descriptor `old` by the one with `new` wherever instructions name it.
+pub fn point_to_map(insns: &mut [bpf_insn], old: i32, new: i32) {
+    let names_it = |insn: &&mut bpf_insn| insn.code == LD_IMM64 && insn.src_reg() == MAP_FD && insn.imm == old;
+    insns.iter_mut().filter(names_it).for_each(|insn| insn.imm = new);
 }
 
 /// A prog array: it holds its programs until its own descriptor is closed, so no program needs one.
@@ -242,7 +323,8 @@ pub fn prog_array(slots: u32) -> Result<MapHandle> {
     map(MapType::ProgArray, "itlbench_progs", 4, slots)
 }
 
-fn map(kind: MapType, name: &str, value_size: u32, entries: u32) -> Result<MapHandle> {
+/// A map with keys of four bytes.
+pub fn map(kind: MapType, name: &str, value_size: u32, entries: u32) -> Result<MapHandle> {
     let opts =
         libbpf_sys::bpf_map_create_opts { sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _, ..Default::default() };
     MapHandle::create(kind, Some(name), 4, value_size, entries, &opts)
@@ -250,7 +332,7 @@ fn map(kind: MapType, name: &str, value_size: u32, entries: u32) -> Result<MapHa
 }
 
 /// Explains why the kernel would not load `what`.
-fn load_error(what: &str, error: &libbpf_rs::Error) -> MachineError {
+pub fn load_error(what: &str, error: &libbpf_rs::Error) -> MachineError {
     match error.kind() {
         libbpf_rs::ErrorKind::PermissionDenied => MachineError::host_cannot(
             format!("failed to load {what}: permission denied"),

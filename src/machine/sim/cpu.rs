@@ -8,8 +8,8 @@ use crate::model::{Geometry, Itlb, PageSize};
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::{Addr, Image};
 
-use super::EXECUTIONS_PER_RUN;
 use super::neighbours::Neighbours;
+use super::trigger::Run;
 
 /// The table in the module's description, and `simulated` among the models; a folded index, so that a stride of two pages does not leave half the sets empty.
 const GEOMETRY: Geometry = Geometry {
@@ -18,8 +18,6 @@ const GEOMETRY: Geometry = Geometry {
     coalesced: 1,
 };
 
-/// Cycles and instructions of one run of the trigger, without programs.
-const RUN: Cost = Cost { cycles: 75, instructions: 120, walks: 0, second_level_hits: 0 };
 const EXECUTION_CYCLES: u64 = 12;
 const L1_MISS_CYCLES: u64 = SIMULATED_SECOND_LEVEL_HIT;
 const WALK_CYCLES: u64 = 26;
@@ -88,20 +86,22 @@ impl Cpu {
     }
 
     /// Fires the trigger `runs` times at `images`; nanoseconds it took.
-    pub fn run_programs(&mut self, images: &[Image], visits: &mut Visits, runs: u32) -> u64 {
+    pub fn run_programs(&mut self, images: &[Image], visits: &mut Visits, run: Run, runs: u32) -> u64 {
         self.interrupt();
         let mut cost = Cost::default();
         for _ in 0..runs {
-            for _ in 0..EXECUTIONS_PER_RUN {
+            for _ in 0..run.executions {
                 self.execute(&images[visits.advance()], &mut cost);
             }
         }
-        self.account(cost, runs)
+        cost.cycles += run.dispatch * u64::from(run.executions) * u64::from(runs);
+        self.account(cost, run, runs)
     }
 
     /// Fires the trigger `runs` times at the empty program, whose page is never evicted; nanoseconds it took.
-    pub fn run_empty(&mut self, runs: u32) -> u64 {
-        self.account(Cost::default(), runs)
+    pub fn run_empty(&mut self, run: Run, runs: u32) -> u64 {
+        let cycles = run.dispatch * u64::from(run.empties) * u64::from(runs);
+        self.account(Cost { cycles, ..Cost::default() }, run, runs)
     }
 
     /// A victim fetches from each of its pages in turn, `rounds` times; nanoseconds it took.
@@ -166,13 +166,13 @@ impl Cpu {
     }
 
     /// Adds the trigger's own cost and noise, and lets the counters see the sum.
-    fn account(&mut self, programs: Cost, runs: u32) -> u64 {
+    fn account(&mut self, programs: Cost, run: Run, runs: u32) -> u64 {
         // Sum of four uniform draws: a bell of 0.5 % about 1, the same on every host, as no library's logarithm is.
         let bell: f64 = (0..4).map(|_| self.random.rand_float() - 0.5).sum();
         let factor = self.load_factor * (1.0 + 0.0087 * bell);
-        let cycles = programs.cycles + RUN.cycles * u64::from(runs);
+        let cycles = programs.cycles + run.cycles * u64::from(runs);
         let cycles = (cycles as f64 * factor).round() as u64;
-        let instructions = programs.instructions + RUN.instructions * u64::from(runs);
+        let instructions = programs.instructions + run.instructions * u64::from(runs);
         let wall_ns = (cycles * 2).div_ceil(5);
         if self.pmu.enabled {
             let walk_cycles = programs.walks * (L1_MISS_CYCLES + WALK_CYCLES);

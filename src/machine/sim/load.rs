@@ -14,8 +14,8 @@ use crate::placement::{Image, Observed, pack};
 use crate::trial::{Check, LoadCost};
 use crate::workload::{Case, FillerRule, Order, PackMode, plan};
 
-use super::EXECUTIONS_PER_RUN;
 use super::cpu::Cpu;
+use super::trigger::Run;
 
 /// Chunks of the longest filler.
 const LONGEST_FILLER: u32 = 896;
@@ -37,6 +37,7 @@ pub struct SimLoaded<'a> {
     beside: Vec<Image>,
     cost: LoadCost,
     visits: Visits,
+    run: Run,
     pack: PackMode,
 }
 
@@ -49,8 +50,18 @@ impl<'a> SimLoaded<'a> {
         let mut random = oorandom::Rand64::new(u128::from(seed));
         let visits = Visits::new(case.order(), case.programs, random.rand_u64());
         let (spans, fillers, images, cost) = (Vec::new(), Vec::new(), Vec::new(), LoadCost::default());
-        let beside = Vec::new();
-        let mut loaded = Self { packs, cpu, spans, fillers, images, beside, cost, visits, pack: case.pack };
+        let mut loaded = Self {
+            packs,
+            cpu,
+            spans,
+            fillers,
+            images,
+            beside: Vec::new(),
+            cost,
+            visits,
+            run: Run::of(case.trigger, case.programs),
+            pack: case.pack,
+        };
         loaded.carry_out(case, seed, &mut random)?;
         if case.pack == PackMode::Placebo {
             // Another order from the same seed.
@@ -103,7 +114,7 @@ impl<'a> SimLoaded<'a> {
 
     /// Counts the executions of every program in `runs` runs of the trigger.
     fn count(&mut self, counts: &mut [u64], runs: u32) {
-        for _ in 0..runs * EXECUTIONS_PER_RUN {
+        for _ in 0..runs * self.run.executions {
             counts[self.visits.advance()] += 1;
         }
     }
@@ -145,7 +156,7 @@ impl Loaded for SimLoaded<'_> {
 
     fn check(&mut self) -> Result<Check> {
         let mut counts = vec![0; self.images.len()];
-        let round = self.visits.round().div_ceil(EXECUTIONS_PER_RUN);
+        let round = self.visits.round().div_ceil(self.run.executions);
         let mut runs = 0;
         // The walk needs about n ln n draws to meet all of n programs; 64 n leave none out below a million.
         while runs < 64 * round && counts.contains(&0) {
@@ -163,8 +174,8 @@ impl Loaded for SimLoaded<'_> {
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
         let mut cpu = self.cpu.borrow_mut();
         let wall_ns = match target {
-            Target::Programs => cpu.run_programs(&self.images, &mut self.visits, runs),
-            Target::Empty => cpu.run_empty(runs),
+            Target::Programs => cpu.run_programs(&self.images, &mut self.visits, self.run, runs),
+            Target::Empty => cpu.run_empty(self.run, runs),
         };
         Ok(Fired { wall_ns })
     }

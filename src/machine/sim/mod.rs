@@ -9,7 +9,8 @@
 //! | L1 iTLB | 16 | 4 | LRU | 7 cycles |
 //! | L2 iTLB | 128 | 8 | LRU | 26 cycles more; counted as `iTLB-load-misses` and walks, all 33 as walk cycles |
 //!
-//! An execution costs 12 cycles and one per 16 bytes of code; one run of the trigger 75 cycles. Interrupts evict entries,
+//! An execution costs 12 cycles and one per 16 bytes of code; one run of a chain or walk 75 cycles. Other triggers run every program
+//! in one run and cost what `trigger.rs` says, invented too. Interrupts evict entries,
 //! every load is up to 1.5 % faster or slower than the next, every window about 0.5 %, and one in 200 is multiplexed.
 //! There is no cache, no branch predictor and no out-of-order execution: nothing here predicts a real CPU.
 
@@ -18,6 +19,7 @@ mod cpu;
 mod load;
 mod neighbours;
 mod tandem;
+mod trigger;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -34,9 +36,6 @@ use self::neighbours::SimMeters;
 use self::tandem::SimTandem;
 use super::{Counters, Loaded, Machine, Meters, MissSampler, Result, Tandem};
 use crate::victim::Asked;
-
-/// Programs that one run of a trigger executes: the kernel's `MAX_TAIL_CALL_CNT`.
-const EXECUTIONS_PER_RUN: u32 = 33;
 
 /// Programs of others in the packs of a fresh machine.
 const FOREIGN: u32 = 24;

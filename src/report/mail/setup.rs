@@ -7,7 +7,7 @@ use super::{Block, COLUMNS, items};
 use crate::host::Facts;
 use crate::runfile::Manifest;
 use crate::runfile::manifest::MachineKind;
-use crate::workload::{Spec, Stride, TriggerKind};
+use crate::workload::{Spec, Stride};
 
 /// Mitigations that change what an indirect branch, a kernel entry or a huge code page costs.
 const MITIGATIONS: [&str; 4] = ["itlb_multihit", "meltdown", "retbleed", "spectre_v2"];
@@ -92,17 +92,13 @@ pub(super) fn workloads(manifest: &Manifest) -> Vec<Block> {
 }
 
 fn workload(spec: &Spec) -> Vec<String> {
-    let trigger = match spec.trigger {
-        TriggerKind::Chain => "direct tail calls that visit all programs in turn",
-        TriggerKind::Walk => "indirect tail calls to a program drawn for each",
-    };
     let stride = match spec.stride {
         Stride::Page => "a page each, 4 KiB apart",
         Stride::PageAndGuard => "a page and a guard page each, 8 KiB apart",
     };
     let mut rows = vec![
         ("name", spec.name.clone()),
-        ("trigger", format!("{}: {trigger}", spec.trigger)),
+        ("trigger", format!("{}: {}", spec.trigger, spec.trigger.meaning())),
         ("body", format!("aims at {} bytes of JITed code", spec.body.nominal_bytes())),
         ("pack off", format!("{stride}; offsets inside the page: {}", spec.offset)),
         ("design", format!("{} fresh loads x {} windows a case, arms interleaved", spec.trials, spec.samples)),

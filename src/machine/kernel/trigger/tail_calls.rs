@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::fillers::load_failed;
-use super::place::Placed;
-use super::programs::{Programs, prog_array, set_program};
-use super::sys::TestRun;
+use super::Trigger;
+use crate::machine::kernel::fillers::load_failed;
+use crate::machine::kernel::programs::{Maps, Programs, prog_array, set_program};
+use crate::machine::kernel::sys::TestRun;
 use crate::machine::{Fired, MachineError, Result, Target};
 use crate::trial::Check;
 use crate::workload::TriggerKind;
@@ -25,7 +25,7 @@ const MOST_REPEATS: u32 = i32::MAX as u32;
 
 /// The entry program, prepared to be fired at the measured programs and at the empty one.
 #[derive(Debug)]
-pub struct Trigger {
+pub struct TailCalls {
     programs: TestRun,
     empty: TestRun,
     count: u32,
@@ -36,16 +36,16 @@ pub struct Trigger {
     _empty_array: MapHandle,
 }
 
-impl Trigger {
+impl TailCalls {
     /// Prepares both targets.
-    pub fn new(kind: TriggerKind, seed: u64, objects: &Programs, placed: &Placed) -> Result<Self> {
-        let (count, round) = (placed.images.len() as u32, placed.maps.deal.slots());
-        let start = match kind {
-            TriggerKind::Chain => 0,
-            TriggerKind::Walk => seed as u32,
-        };
+    pub fn new(kind: TriggerKind, seed: u64, objects: &Programs, maps: &Maps) -> Result<Self> {
+        let (count, round) = (maps.programs, maps.deal.slots());
+        let start = if kind.is_seeded() { seed as u32 } else { 0 };
         let failed = |error: std::io::Error| load_failed("trigger program", &error);
-        let entry = objects.load_entry(&placed.maps.by_position).map_err(failed)?;
+        let by_position = maps.by_position.as_ref();
+        let by_position =
+            by_position.ok_or_else(|| MachineError::failed("failed to find the prog array of a chain"))?;
+        let entry = objects.load_entry(by_position).map_err(failed)?;
         let empty_array = prog_array(1)?;
         let empty = objects.load_empty().map_err(failed)?;
         set_program(&empty_array, 0, empty.as_fd())
@@ -62,39 +62,6 @@ impl Trigger {
         })
     }
 
-    /// Runs until every program must have been visited, counting; 33 for each slot.
-    pub fn check(&mut self, placed: &Placed) -> Result<Check> {
-        let runs = self.round;
-        self.programs.cb()[CHECK] = 1;
-        self.run(Target::Programs, runs)?;
-        self.programs.cb()[CHECK] = 0;
-        let counts = placed.maps.executed(self.count)?;
-        let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-        let per_run = (total / u64::from(runs)) as u32;
-        if self.kind == TriggerKind::Chain {
-            self.programs.cb()[STATE] = 0;
-            self.programs.cb()[STRIDE] = per_run % self.count;
-        }
-        Ok(Check {
-            executed: counts.iter().filter(|&&count| count > 0).count() as u32,
-            fewest: counts.iter().copied().min().unwrap_or(0).into(),
-            most: counts.iter().copied().max().unwrap_or(0).into(),
-            executions_per_run: per_run,
-        })
-    }
-
-    /// The program that does nothing.
-    pub fn empty_program(&self) -> BorrowedFd<'_> {
-        self.empty_program.as_fd()
-    }
-
-    /// Fires; nothing but the system call happens between the two looks at the clock.
-    pub fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
-        let began = Instant::now();
-        self.run(target, runs)?;
-        Ok(Fired { wall_ns: began.elapsed().as_nanos() as u64 })
-    }
-
     fn run(&mut self, target: Target, runs: u32) -> Result<()> {
         let test = match target {
             Target::Programs => &mut self.programs,
@@ -109,4 +76,44 @@ impl Trigger {
             )),
         }
     }
+}
+
+impl Trigger for TailCalls {
+    /// Runs until every program must have been visited, counting; 33 for each slot.
+    fn check(&mut self, maps: &Maps) -> Result<Check> {
+        let runs = self.round;
+        self.programs.cb()[CHECK] = 1;
+        self.run(Target::Programs, runs)?;
+        self.programs.cb()[CHECK] = 0;
+        let counts = maps.executed(self.count)?;
+        let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+        let per_run = (total / u64::from(runs)) as u32;
+        if self.kind == TriggerKind::Chain {
+            self.programs.cb()[STATE] = 0;
+            self.programs.cb()[STRIDE] = per_run % self.count;
+        }
+        Ok(Check {
+            executed: counts.iter().filter(|&&count| count > 0).count() as u32,
+            fewest: counts.iter().copied().min().unwrap_or(0).into(),
+            most: counts.iter().copied().max().unwrap_or(0).into(),
+            executions_per_run: per_run,
+        })
+    }
+
+    fn prepare(&mut self, _target: Target) -> Result<()> {
+        Ok(())
+    }
+
+    fn empty_program(&self) -> BorrowedFd<'_> {
+        self.empty_program.as_fd()
+    }
+
+    fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
+        let began = Instant::now();
+        self.run(target, runs)?;
+        Ok(Fired { wall_ns: began.elapsed().as_nanos() as u64 })
+    }
+
+    /// The prog arrays hold the programs, see [`Maps::retire`].
+    fn release(self: Box<Self>, _pause: &mut dyn FnMut()) {}
 }

@@ -1,6 +1,9 @@
-//! The bpf(2) calls that libbpf-rs has no safe wrapper for: load own instructions, ask a program where it is, test-run a
-//! bare descriptor; and CPUID. Every unsafe call of the kernel machine is in this file.
+//! In: plain values and descriptors. Out: what the kernel answers. The bpf(2) calls that libbpf-rs has no safe wrapper for: load
+//! own instructions, ask a program where it is, test-run a bare descriptor; and CPUID. Apart because every unsafe call of the
+//! kernel machine is in this folder.
 #![allow(unsafe_code)]
+
+pub mod attach;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -54,15 +57,42 @@ pub fn counter_words() -> CpuidWords {
     }
 }
 
+/// As what instructions are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadAs<'a> {
+    /// `BPF_PROG_TYPE_*`.
+    pub program: u32,
+    /// `BPF_*` of enum bpf_attach_type, as expected_attach_type.
+    pub attach: u32,
+    /// For tracing programs: the program they trace, and the BTF id of the function in it.
+    pub target: Option<(BorrowedFd<'a>, u32)>,
+}
+
+impl LoadAs<'_> {
+    /// A classifier, as for BPF_PROG_TEST_RUN with a packet.
+    pub const SCHED_CLS: LoadAs<'static> =
+        LoadAs { program: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, attach: 0, target: None };
+}
+
 /// Loads `insns` as a sched_cls program.
 pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {
+    load(insns, LoadAs::SCHED_CLS)
+}
+
+/// Loads `insns` as a program of a type.
+pub fn load(insns: &[bpf_insn], load_as: LoadAs<'_>) -> io::Result<OwnedFd> {
     // SAFETY: all-zero is a valid value of this plain C struct.
     let mut opts: bpf_prog_load_opts = unsafe { std::mem::zeroed() };
     opts.sz = size_of::<bpf_prog_load_opts>() as _;
+    opts.expected_attach_type = load_as.attach;
+    if let Some((program, function)) = load_as.target {
+        opts.attach_prog_fd = program.as_raw_fd() as u32;
+        opts.attach_btf_id = function;
+    }
     // SAFETY: name and licence are NUL-terminated, `insns` and `opts` outlive the call, which keeps no pointer.
     let fd = unsafe {
         libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
+            load_as.program,
             c"itlbench".as_ptr(),
             c"Dual BSD/GPL".as_ptr(),
             insns.as_ptr(),
@@ -70,6 +100,11 @@ pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {
             &mut opts,
         )
     };
+    descriptor(fd)
+}
+
+/// A descriptor, or the error that libbpf returned in its place.
+fn descriptor(fd: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd));
     }
@@ -94,6 +129,22 @@ pub fn image(program: BorrowedFd<'_>) -> io::Result<Image> {
         return Err(io::Error::from_raw_os_error(-result));
     }
     Ok(Image { addr: Addr(ksym), len: length })
+}
+
+/// Lets the kernel count and time every execution of every program, as long as the descriptor is open. It slows them all down.
+pub fn run_statistics() -> io::Result<OwnedFd> {
+    // SAFETY: plain system call without pointers.
+    descriptor(unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) })
+}
+
+/// The number by which the kernel lists a program.
+pub fn id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<bpf_prog_info>() as u32;
+    // SAFETY: `info` is writable for `size` bytes and names no buffer.
+    let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(info.id) }
 }
 
 /// `struct __sk_buff` of include/uapi/linux/bpf.h as an array of u32, with room for members to come.
@@ -144,5 +195,15 @@ impl TestRun {
         }
         self.context_in[CB_WORD..CB_WORD + 5].copy_from_slice(&self.context_out[CB_WORD..CB_WORD + 5]);
         Ok(opts.retval)
+    }
+}
+
+/// Runs a raw tracepoint program once, on this CPU, without arguments.
+pub fn test_run_raw(program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut opts = bpf_test_run_opts { sz: size_of::<bpf_test_run_opts>() as _, ..Default::default() };
+    // SAFETY: `opts` names no buffer and outlives the call.
+    match unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) } {
+        result if result < 0 => Err(io::Error::from_raw_os_error(-result)),
+        _ => Ok(()),
     }
 }

@@ -1,0 +1,234 @@
+//! Every trigger: on the simulated machine from workload file to report; in the running kernel executions counted against claimed
+//! and against the kernel's own statistics, and that nothing is left behind, also not by a kill.
+#![allow(clippy::unwrap_used)]
+
+#[cfg(feature = "kernel")]
+mod tier;
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use itlbench::runfile::Run;
+use itlbench::workload::{Spec, TriggerKind};
+
+fn itlbench(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn directory(output: &Output) -> PathBuf {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap())
+}
+
+#[test]
+fn every_trigger_has_a_workload_of_its_name_that_leads_to_a_report_on_the_simulated_machine() {
+    let names: Vec<String> = TriggerKind::ALL.iter().map(ToString::to_string).collect();
+    let out = tempfile::tempdir().unwrap();
+    let args = ["--machine", "sim", "--seed", "7", "--programs", "48", "--trials", "3", "--samples", "2", "--out"];
+    let output = itlbench(&["run"]).args(&names).args(args).arg(out.path()).output().unwrap();
+    let run = Run::read(&directory(&output).join("run.jsonl")).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for (name, trigger) in names.iter().zip(TriggerKind::ALL) {
+        assert_eq!(Spec::builtin(name).unwrap().trigger, trigger);
+        let trials: Vec<_> = run.trials.iter().filter(|trial| trial.case.trigger == trigger).collect();
+        assert_eq!(trials.len(), 6, "{name}");
+        let per_run = if trigger.is_tail_calls() { 33 } else { 48 };
+        for trial in trials {
+            assert_eq!((trial.check.executed, trial.check.executions_per_run), (48, per_run), "{name}");
+            assert!(trial.baseline.iter().all(|window| window.wall_ns > 0), "{name}");
+        }
+        assert!(text.contains(&format!("  {name} ")), "{text}");
+    }
+}
+
+#[cfg(feature = "kernel")]
+mod kernel {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use itlbench::machine::kernel::trigger::{most_programs, offer};
+    use itlbench::machine::kernel::{KernelMachine, sys};
+    use itlbench::machine::{Loaded, Machine, Target};
+    use itlbench::placement::Footprint;
+    use itlbench::workload::{Case, PackMode};
+    use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions};
+
+    use super::*;
+
+    /// Whether this host offers the trigger; otherwise it says why not.
+    fn offered(trigger: TriggerKind) -> bool {
+        offer::try_out(trigger).inspect_err(|reason| println!("SKIP trigger {trigger}: {reason}")).is_ok()
+    }
+
+    fn machine() -> KernelMachine {
+        KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap()
+    }
+
+    fn case(trigger: TriggerKind, programs: u32, pack: PackMode) -> Case {
+        Spec::builtin(&trigger.to_string()).unwrap().case(programs, pack)
+    }
+
+    /// Executions that the kernel's statistics know of the programs of `loaded`.
+    fn run_count(loaded: &dyn Loaded) -> u64 {
+        let query = ProgInfoQueryOptions::default().include_jited_ksyms(true);
+        let ours: Vec<u64> = loaded.images().iter().map(|image| image.addr.0).collect();
+        let counts = ProgInfoIter::with_query_opts(query)
+            .filter(|info| info.jited_ksyms.first().is_some_and(|&address| ours.contains(&(address as u64))));
+        counts.map(|info| info.run_cnt).sum()
+    }
+
+    /// Programs by name, and links: what a run could leave behind.
+    fn traces() -> (usize, usize) {
+        let text = fs::read_to_string("/proc/kallsyms").unwrap();
+        let programs = text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count();
+        (programs, LinkInfoIter::default().count())
+    }
+
+    fn group_mount() -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+        line.split(' ').nth(4).map(PathBuf::from)
+    }
+
+    /// Control groups that process `owner` made.
+    fn groups(owner: u32) -> Vec<PathBuf> {
+        let Some(mount) = group_mount() else { return Vec::new() };
+        let entries = fs::read_dir(mount).unwrap().flatten().map(|entry| entry.path());
+        let prefix = format!("itlbench.{owner}.");
+        entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&prefix)).collect()
+    }
+
+    #[test]
+    fn executions_counted_are_those_claimed_and_the_kernels_statistics_agree() {
+        let Some(_turn) = tier::bpf() else { return };
+        for trigger in TriggerKind::ALL.into_iter().filter(|&trigger| offered(trigger)) {
+            let mut machine = machine();
+            for programs in [1, 100] {
+                let mut loaded = machine.load(&case(trigger, programs, PackMode::On), 3).unwrap();
+                let check = loaded.check().unwrap();
+                assert_eq!(check.executed, programs, "{trigger}");
+                assert_agrees(trigger, loaded.as_mut(), check.executions_per_run);
+                loaded.unload().unwrap();
+            }
+        }
+    }
+
+    /// 50 runs by the statistics, which are on for no longer than that.
+    fn assert_agrees(trigger: TriggerKind, loaded: &mut dyn Loaded, per_run: u32) {
+        const RUNS: u32 = 50;
+        loaded.fire(Target::Programs, 1).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let before = run_count(loaded);
+        let statistics = sys::run_statistics().unwrap();
+        loaded.fire(Target::Programs, RUNS).unwrap();
+        let claimed = u64::from(RUNS) * u64::from(per_run);
+        let began = Instant::now();
+        while run_count(loaded) < before + claimed && began.elapsed() < Duration::from_secs(1) {}
+        let counted = run_count(loaded) - before;
+        loaded.fire(Target::Empty, RUNS).unwrap();
+        let with_empty = run_count(loaded) - before;
+        drop(statistics);
+        // A tail call counts as an execution of the program that was called first.
+        if !trigger.is_tail_calls() {
+            assert_eq!(counted, claimed, "{trigger}");
+        }
+        assert_eq!(with_empty, counted, "{trigger}: the baseline runs none of them");
+    }
+
+    #[test]
+    fn both_arms_are_where_they_should_be_and_five_hundred_programs_hang_on_every_hook() {
+        let Some(_turn) = tier::bpf() else { return };
+        for trigger in TriggerKind::ALL.into_iter().filter(|&trigger| offered(trigger)) {
+            let mut machine = machine();
+            for pack in [PackMode::On, PackMode::Off] {
+                let case = case(trigger, 500, pack);
+                let mut loaded = machine.load(&case, 5).unwrap();
+                let print = Footprint::of(loaded.images());
+                assert_eq!(print.missed(pack), None, "{case}: {print:?}");
+                assert_eq!(loaded.check().unwrap().executed, 500, "{case}");
+                loaded.prepare(Target::Empty).unwrap();
+                loaded.fire(Target::Empty, 3).unwrap();
+                loaded.prepare(Target::Programs).unwrap();
+                loaded.fire(Target::Programs, 3).unwrap();
+                loaded.unload().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_leaves_no_program_link_namespace_or_control_group_of_any_trigger() {
+        let Some(_turn) = tier::bpf() else { return };
+        for trigger in TriggerKind::ALL.into_iter().filter(|&trigger| offered(trigger)) {
+            let (programs, links) = traces();
+            let (name, out) = (trigger.to_string(), tempfile::tempdir().unwrap());
+            let args = ["run", &name, "--programs", "64", "--trials", "500", "--samples", "4", "--cpu", "0", "--out"];
+            let quiet = || Stdio::null();
+            let mut child = itlbench(&args).arg(out.path()).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+            tier::wait_until("two trials", || trials(out.path()) >= 2);
+            let alive = traces().0;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(alive > programs || trials(out.path()) > 2, "{name}: it was at work when it was killed");
+            // Programs are held by links, sockets and the queueing disciplines of the namespace: they go when those have gone.
+            tier::wait_until(&format!("what {name} had to go, of {:?}", traces()), || {
+                let now = traces();
+                now.0 <= programs && now.1 <= links
+            });
+            assert_eq!(groups(child.id()), [] as [PathBuf; 0], "{name}");
+        }
+    }
+
+    fn trials(out: &Path) -> usize {
+        let file = fs::read_dir(out).ok().and_then(|mut entries| entries.next()?.ok());
+        let text = file.and_then(|entry| fs::read_to_string(entry.path().join("run.jsonl")).ok());
+        text.unwrap_or_default().matches("\"record\":\"trial\"").count()
+    }
+
+    #[test]
+    fn control_groups_have_no_directory_while_they_are_used_and_those_of_the_dead_are_removed() {
+        let Some(_turn) = tier::bpf() else { return };
+        if !offered(TriggerKind::Cgroup) {
+            return;
+        }
+        // No process has this number: it is above the most that pid_max can be.
+        let abandoned = group_mount().unwrap().join("itlbench.4194305.0");
+        fs::create_dir_all(abandoned.join("itlbench/itlbench")).unwrap();
+        let mut machine = machine();
+        assert!(!abandoned.exists(), "its owner is dead");
+        let mut loaded = machine.load(&case(TriggerKind::Cgroup, 130, PackMode::On), 3).unwrap();
+        assert_eq!(groups(std::process::id()), [] as [PathBuf; 0], "130 programs on three levels, and no directory");
+        assert_eq!(loaded.check().unwrap().fewest, 3, "their programs still run");
+        loaded.unload().unwrap();
+    }
+
+    #[test]
+    fn more_programs_than_a_trigger_takes_are_refused_before_loading() {
+        let Some(_turn) = tier::bpf() else { return };
+        for trigger in TriggerKind::ALL {
+            let Some(most) = most_programs(trigger) else { continue };
+            let error = machine().load(&case(trigger, most + 1, PackMode::On), 1).unwrap_err().to_string();
+            assert!(error.contains(&format!("takes {most} at most")) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_list_says_of_every_trigger_what_it_costs_or_why_it_is_not_offered() {
+        let Some(_turn) = tier::bpf() else { return };
+        let output = itlbench(&["list", "triggers"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        let entries: Vec<&str> = text.lines().filter(|line| line.starts_with("  ")).collect();
+        assert_eq!(entries.len(), TriggerKind::ALL.len(), "{text}");
+        for entry in entries {
+            assert!(
+                entry.starts_with("  offered here; ") || entry.starts_with("  not offered here: failed to "),
+                "{entry}"
+            );
+        }
+    }
+}
