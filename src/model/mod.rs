@@ -2,6 +2,7 @@
 //! Apart because it is a prediction: nothing it says was measured, and every figure from here is marked *modelled*.
 
 pub mod cpuid;
+pub mod fetched;
 pub mod geometry;
 pub mod itlb;
 pub mod predict;
