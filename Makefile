@@ -5,7 +5,7 @@ ARGS ?=
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test bench release release-check fmt lint check-text clean
+.PHONY: help deps build run test bench release plugin release-check fmt lint check-text clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,15 +30,19 @@ bench: deps ## print the budget ratios of the tool itself
 release: ## build one static-pie binary that runs on any x86_64 Linux
 	@sh scripts/release.sh
 
+plugin: ## build the plugin that shows the iTLB model every fetch of a guest in qemu
+	$(CARGO) build --release --locked --package itlbench-plugin
+
 release-check: release ## run that binary in a bare root (ROOTFS=DIR: inside another distribution's root)
 	@bash scripts/release-check.sh $(ROOTFS)
 
 fmt: ## format the sources
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 lint: deps ## clippy with warnings as errors, with and without the kernel part, and the text rules
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --all-targets --package itlbench-plugin -- -D warnings
 	@sh scripts/check-text.sh
 
 check-text: ## check the rules rustfmt does not know

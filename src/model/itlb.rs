@@ -336,4 +336,5 @@ impl List {
 }
 
 #[cfg(test)]
+#[path = "itlb/tests.rs"]
 mod tests;
