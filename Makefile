@@ -2,10 +2,11 @@
 
 CARGO ?= cargo
 ARGS ?=
+PAIRS ?= 200
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test bench release plugin release-check fmt lint check-text clean
+.PHONY: help deps build run test bench aa release plugin release-check fmt lint check-text clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,7 +26,10 @@ test: deps ## run every test this host allows; the rest print SKIP and why (REQU
 	$(CARGO) test --locked -- --show-output
 
 bench: deps ## print the budget ratios of the tool itself
-	$(CARGO) bench --locked --bench ratios --bench placement
+	$(CARGO) bench --locked --bench ratios --bench placement --bench run_files --bench model
+
+aa: build ## how often the same is called different here: PAIRS=200 A/A pairs, some 20 minutes as root; can be stopped and resumed
+	@sh scripts/aa.sh target/release/itlbench aa-runs $(PAIRS)
 
 release: ## build one static-pie binary that runs on any x86_64 Linux
 	@sh scripts/release.sh

@@ -123,29 +123,38 @@ impl Drop for Browser {
     }
 }
 
+fn itlbench(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_itlbench")).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A run on the simulated machine; its directory.
+fn simulated(out: &Path, seed: &str) -> PathBuf {
+    let sizes = ["--programs", "64,512", "--trials", "6", "--samples", "8"];
+    let out = out.join(seed);
+    let args = [&["run", "--machine", "sim", "--seed", seed][..], &sizes, &["--out", out.to_str().unwrap()]].concat();
+    fs::canonicalize(itlbench(&args).lines().last().unwrap()).unwrap()
+}
+
 /// The report of a run on the simulated machine.
 fn report(out: &Path) -> PathBuf {
-    let output = Command::new(env!("CARGO_BIN_EXE_itlbench"))
-        .args([
-            "run",
-            "--machine",
-            "sim",
-            "--seed",
-            "7",
-            "--programs",
-            "64,512",
-            "--trials",
-            "6",
-            "--samples",
-            "8",
-            "--out",
-        ])
-        .arg(out)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let directory = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
-    fs::canonicalize(directory).unwrap().join("report.html")
+    simulated(out, "7").join("report.html")
+}
+
+/// The report of a comparison of two simulated boots a side.
+fn comparison(out: &Path) -> PathBuf {
+    let runs = |seeds: std::ops::Range<u32>| {
+        let run = |seed: u32| simulated(out, &seed.to_string()).to_str().unwrap().to_owned();
+        seeds.map(run).collect::<Vec<String>>()
+    };
+    let page = out.join("compared");
+    let (base, new) = (runs(1..3), runs(11..13));
+    let to = ["--to".to_owned()].into_iter().chain(new);
+    let last = ["--out".to_owned(), page.to_str().unwrap().to_owned()];
+    let args: Vec<String> = ["compare".to_owned()].into_iter().chain(base).chain(to).chain(last).collect();
+    itlbench(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    page.join("report.html")
 }
 
 /// Share of the picture's pixels that are darker than middle grey.
@@ -170,12 +179,21 @@ fn keep(name: &str, png: &[u8]) {
 
 #[test]
 fn the_page_holds_in_light_in_dark_on_a_phone_and_on_paper() {
+    assert_holds("run", report);
+}
+
+#[test]
+fn the_page_of_a_comparison_holds_as_well() {
+    assert_holds("comparison", comparison);
+}
+
+fn assert_holds(what: &str, made: fn(&Path) -> PathBuf) {
     let Some(mut browser) = Browser::start() else {
         println!("SKIP page in a browser: no Chromium");
         return;
     };
     let out = tempfile::tempdir().unwrap();
-    let page = report(out.path());
+    let page = made(out.path());
     for (name, width, scheme, medium, night) in [
         ("light", 1280, "light", "screen", false),
         ("dark", 1280, "dark", "screen", true),
@@ -185,14 +203,14 @@ fn the_page_holds_in_light_in_dark_on_a_phone_and_on_paper() {
     ] {
         browser.open(&page, width, scheme, medium);
         let picture = browser.screenshot();
-        keep(name, &picture);
+        keep(&format!("{what}-{name}"), &picture);
         let dark = dark_share(&picture);
-        assert_eq!(dark > 0.8, night, "{name}: {dark:.2} of the pixels are dark");
+        assert_eq!(dark > 0.8, night, "{what}, {name}: {dark:.2} of the pixels are dark");
         if medium == "screen" {
             let overhang = browser.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth");
-            assert_eq!(overhang, json!(0), "{name}: the page itself scrolls sideways");
+            assert_eq!(overhang, json!(0), "{what}, {name}: the page itself scrolls sideways");
         }
-        assert!(browser.complaints.is_empty(), "{name}: {:?}", browser.complaints);
+        assert!(browser.complaints.is_empty(), "{what}, {name}: {:?}", browser.complaints);
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Args {
     /// Also write every text output, report.html and the charts to DIR
     #[arg(long, value_name = "DIR", conflicts_with = "aa")]
     pub out: Option<PathBuf>,
+    /// Also write what to attach to a mail to DIR, all plain text: report.txt, config, reproduce and every run file
+    #[arg(long, value_name = "DIR", conflicts_with = "aa")]
+    pub attach: Option<PathBuf>,
 }
 
 /// The runs behind each `--to`. Written out because the derive cannot keep the occurrences of an option apart.
@@ -76,19 +79,22 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let print = |out: &mut dyn Write, text: String| {
         out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))
     };
-    let baseline = digests(&args.baseline)?;
     if args.aa {
-        print(out, comparison::alarms::text(&Alarms::of(&baseline)))?;
+        print(out, comparison::alarms::text(&Alarms::of(&Digest::read_all(&args.baseline)?)))?;
         return Ok(0);
     }
-    let candidates = args.candidates.0.iter().map(|paths| digests(paths)).collect::<Result<Vec<_>, _>>()?;
+    let (baseline, candidates) = digests(&args.baseline, &args.candidates.0)?;
     let force = if args.force { Force::Yes } else { Force::No };
     let comparison = Comparison::of(baseline, candidates, force)?;
     let view = View::of(&comparison);
     print(out, publish::printed_comparison(&view, args.format)?)?;
     if let Some(dir) = &args.out {
-        std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))?;
+        publish::make(dir)?;
         publish::publish_comparison(dir, &view)?;
+    }
+    if let Some(dir) = &args.attach {
+        publish::make(dir)?;
+        publish::attach_comparison(dir, &view)?;
     }
     match args.fail_on.iter().find_map(|gate| gate.tripped(&comparison)) {
         Some(why) => Err(Failure::Gate(why)),
@@ -96,6 +102,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     }
 }
 
-fn digests(paths: &[PathBuf]) -> Result<Vec<Digest>, Failure> {
-    paths.iter().map(|path| Ok(Digest::read(path)?)).collect()
+/// All runs of all sides at once, so that the CPUs share them.
+fn digests(baseline: &[PathBuf], candidates: &[Vec<PathBuf>]) -> Result<(Vec<Digest>, Vec<Vec<Digest>>), Failure> {
+    let paths: Vec<&PathBuf> = baseline.iter().chain(candidates.iter().flatten()).collect();
+    let mut read = Digest::read_all(&paths)?.into_iter();
+    let mut side = |paths: &[PathBuf]| read.by_ref().take(paths.len()).collect::<Vec<_>>();
+    Ok((side(baseline), candidates.iter().map(|paths| side(paths)).collect()))
 }

@@ -68,26 +68,45 @@ pub fn pictures(dir: &Path, drawings: &[Drawing]) -> Result<Vec<PathBuf>, Failur
     Ok(files)
 }
 
-/// Writes the parts of a mail to `dir`, the run file at `path` among them, and warns of a mail that a list would drop.
+/// Writes the parts of a mail to `dir`, the run file at `path` among them.
 pub fn attach(dir: &Path, run: &Run, path: &Path, modelling: &Modelling) -> Result<(), Failure> {
-    let source = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-    let raw = std::fs::read(&source).map_err(|error| {
-        anyhow::Error::new(error).context(format!("failed to read run file `{}`", source.display()))
-    })?;
-    let mut bytes = raw.len();
-    for part in attach::parts(&modelling.summary(run)) {
-        bytes += part.text.len();
+    write_parts(dir, &attach::parts(&modelling.summary(run)), &[(FILE_NAME.to_owned(), path)])
+}
+
+/// The same of a comparison, with every run file of every side.
+pub fn attach_comparison(dir: &Path, view: &View<'_>) -> Result<(), Failure> {
+    let files = comparison::attach::run_files(view);
+    let files: Vec<(String, &Path)> = files.iter().map(|(name, run)| (name.clone(), Path::new(&run.name))).collect();
+    write_parts(dir, &comparison::attach::parts(view), &files)
+}
+
+/// Writes `parts` and copies of `files` under their new names, and warns of a mail that a list would drop.
+fn write_parts(dir: &Path, parts: &[attach::Part], files: &[(String, &Path)]) -> Result<(), Failure> {
+    let mut bytes: usize = parts.iter().map(|part| part.text.len()).sum();
+    for part in parts {
         write(dir, part.name, part.text.as_bytes())?;
     }
-    write(dir, FILE_NAME, &raw)?;
+    for (name, path) in files {
+        let source = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
+        let raw = std::fs::read(&source).map_err(|error| {
+            anyhow::Error::new(error).context(format!("failed to read run file `{}`", source.display()))
+        })?;
+        bytes += raw.len();
+        write(dir, name, &raw)?;
+    }
     if bytes > attach::MOST_BYTES {
         eprintln!(
-            "itlbench: warning: the parts are {:.1} MB; lists drop mails beyond about {:.1} MB: send a link instead of {FILE_NAME}",
+            "itlbench: warning: the parts are {:.1} MB; lists drop mails beyond about {:.1} MB: send a link instead of the run files",
             bytes as f64 / 1e6,
             attach::MOST_BYTES as f64 / 1e6
         );
     }
     Ok(())
+}
+
+/// Makes a directory to write to.
+pub fn make(dir: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))
 }
 
 /// Writes one file.

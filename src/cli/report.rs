@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::publish::{attach, publish};
+use super::publish::{attach, make, publish};
 use crate::model::geometry::Named;
 use crate::report::{Summary, csv, document, export, json, lkp, mail, markdown, table};
 use crate::runfile::Run;
@@ -108,10 +108,6 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         }
     }
     Ok(0)
-}
-
-fn make(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir.display(), error))
 }
 
 fn printed(summary: &Summary, format: Format) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::caveat::Caveat;
 use crate::placement::{Footprint, Observed};
@@ -68,6 +69,24 @@ impl Digest {
         })?;
         let Head { manifest, complete, caveats } = head;
         Ok(Self { name: path.display().to_string(), manifest, complete, caveats, trials })
+    }
+
+    /// Reads several, as many at a time as there are CPUs; in the order of `paths`. The error is that of the first file that has one.
+    pub fn read_all(paths: &[impl AsRef<Path> + Sync]) -> Result<Vec<Self>, ReadError> {
+        let next = AtomicUsize::new(0);
+        let mine = || {
+            let taken = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+            let taken = taken.take_while(|at| *at < paths.len());
+            taken.map(|at| (at, Self::read(paths[at].as_ref()))).collect::<Vec<_>>()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+        let mut read: Vec<(usize, Result<Self, ReadError>)> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..threads).map(|_| scope.spawn(mine)).collect();
+            let ended = started.into_iter().map(|thread| thread.join());
+            ended.flat_map(|found| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        read.sort_by_key(|(at, _)| *at);
+        read.into_iter().map(|(_, digest)| digest).collect()
     }
 
     /// The boot the run was made in; `None` if the file does not say. A simulated run is a boot of its own seed.

@@ -1,4 +1,4 @@
-//! The difference between two sides: a ratio of medians with its interval, the shift, the test, and what it could have found.
+//! The difference between two sides: a ratio with its interval, the shift, the test, and what it could have found.
 
 use serde::{Deserialize, Serialize};
 
@@ -95,9 +95,11 @@ pub struct Effect {
     pub candidate: SideValues,
     pub unit: Unit,
     pub method: Method,
-    /// Median of the candidate / median of the baseline; `None` where the baseline is zero or below.
+    /// Candidate / baseline, as the test estimates it, so that it lies in `interval`: of geometric means (Welch), or the
+    /// Hodges-Lehmann estimate on logs (Mann-Whitney), which is the ratio of medians where both sides have one shape. Without an
+    /// interval the plain ratio of medians; `None` where the baseline is zero or below.
     pub ratio: Option<f64>,
-    /// 95 % interval of the ratio; `None` where a trial is zero or below, or with too few units.
+    /// 95 % interval of `ratio`; `None` where a trial is zero or below, or with too few units.
     pub interval: Option<(f64, f64)>,
     /// Hodges-Lehmann, in the metric's unit.
     pub shift: Shift,
@@ -148,6 +150,14 @@ impl Effect {
         self.baseline.units.len().min(self.candidate.units.len()) >= LEAST_UNITS
     }
 
+    /// The figures of both sides that `ratio` is a ratio of: the boots' geometric means under Welch's test, else medians.
+    pub fn centers(&self) -> (f64, f64) {
+        match self.method {
+            Method::Welch => (center(&self.baseline.units), center(&self.candidate.units)),
+            Method::MannWhitney { .. } | Method::Descriptive => (self.baseline.median, self.candidate.median),
+        }
+    }
+
     /// The verdict in words, or why there is none.
     pub fn conclusion(&self) -> String {
         match (self.verdict, self.unit) {
@@ -175,6 +185,7 @@ impl Effect {
             self.method = Method::Welch;
             self.p = Some(welch.p);
             self.interval = Some(exp(welch.interval));
+            self.ratio = Some(welch.difference.exp());
             return;
         }
         if let Some(test) = stats::mann_whitney(&self.baseline.units, &self.candidate.units) {
@@ -182,7 +193,9 @@ impl Effect {
             self.p = Some(test.p);
         }
         let shift = logs.and_then(|(base, new)| stats::hodges_lehmann(&base, &new));
-        self.interval = shift.and_then(|shift| shift.interval).map(exp);
+        if let Some(Shift { estimate, interval: Some(interval) }) = shift {
+            (self.ratio, self.interval) = (Some(estimate.exp()), Some(exp(interval)));
+        }
     }
 
     /// What a family of `tests` effects could have found in this one.

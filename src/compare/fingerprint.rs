@@ -44,16 +44,19 @@ pub fn diff(baseline: &Side, candidate: &Side) -> Vec<FactDiff> {
     let of_side = |side: &Side| side.runs.iter().map(facts).collect::<Vec<BTreeMap<String, String>>>();
     let (base, new) = (of_side(baseline), of_side(candidate));
     let names: BTreeSet<&String> = base.iter().chain(&new).flat_map(BTreeMap::keys).collect();
+    let configured = base.iter().chain(&new).all(|run| run.contains_key(CONFIG_AT_ALL));
     let one = |name: &String| {
         let (baseline, candidate) = (values(&base, name), values(&new, name));
         let (class, why) = judge(name, &baseline, &candidate);
         FactDiff { fact: name.clone(), baseline, candidate, class, why }
     };
-    names.into_iter().map(one).collect()
+    // Without a configuration on one side, one line says so, and not one for each option.
+    names.into_iter().filter(|name| configured || !name.starts_with(CONFIG)).map(one).collect()
 }
 
 fn values(runs: &[BTreeMap<String, String>], name: &str) -> Vec<String> {
-    let value = |run: &BTreeMap<String, String>| run.get(name).cloned().unwrap_or_else(|| NOT_RECORDED.to_owned());
+    let absent = if name.starts_with(CONFIG) { "n" } else { NOT_RECORDED };
+    let value = |run: &BTreeMap<String, String>| run.get(name).map_or(absent, String::as_str).to_owned();
     runs.iter().map(value).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
@@ -88,6 +91,10 @@ fn facts(run: &Digest) -> BTreeMap<String, String> {
     put("direct map in 4 KiB pages", direct_map(host));
     all.extend(host.mitigations.iter().map(|(name, value)| (format!("{MITIGATION}{name}"), value.clone())));
     all.extend(host.sysctls.iter().map(|(name, value)| (format!("sysctl {name}"), value.clone())));
+    all.extend(host.kernel_config.iter().map(|(name, value)| (format!("{CONFIG}{name}"), value.clone())));
+    if !host.kernel_config.is_empty() {
+        all.insert(CONFIG_AT_ALL.to_owned(), "recorded".to_owned());
+    }
     for spec in &manifest.workloads {
         let matrix = format!("{}, {} bytes, stride {}, offset {}", spec.trigger, spec.body, spec.stride, spec.offset);
         all.insert(format!("workload {}", spec.name), matrix);
@@ -108,6 +115,10 @@ fn code(code: EventCode) -> String {
 }
 
 const MITIGATION: &str = "mitigation ";
+/// An option of the kernel's build.
+const CONFIG: &str = "config ";
+/// Whether the build's options were read.
+const CONFIG_AT_ALL: &str = "kernel's configuration";
 
 fn cpu(host: &Facts) -> Option<String> {
     let number = |value: Option<u32>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
@@ -159,8 +170,10 @@ fn boot_line(line: &str, measured: Measured) -> String {
     if words.is_empty() { "nothing".to_owned() } else { words.join(" ") }
 }
 
+const PART_OF_THE_KERNEL: &str = "the kernel's source decides it, and that is what is compared";
+
 /// What a difference in a fact means, by its name or the beginning of it; the first that fits decides.
-const RULES: [(&str, Class, &str); 22] = [
+const RULES: [(&str, Class, &str); 28] = [
     ("machine", Class::Incomparable, "a simulation is no measurement"),
     ("CPU stepping", Class::Confounds, "steppings differ in errata and their cures"),
     ("CPUs online", Class::Confounds, "other CPUs share clock, caches and power"),
@@ -169,6 +182,12 @@ const RULES: [(&str, Class, &str); 22] = [
     ("event ", Class::Incomparable, "the same name counts something else"),
     ("workload ", Class::Confounds, "other programs or another placement were measured"),
     ("kernel ", Class::Harmless, "this is what is compared"),
+    (CONFIG_AT_ALL, Class::Confounds, "one side does not say, so that it cannot be checked"),
+    ("config HAVE_", Class::Harmless, PART_OF_THE_KERNEL),
+    ("config ARCH_HAS_", Class::Harmless, PART_OF_THE_KERNEL),
+    ("config EXECMEM", Class::Harmless, PART_OF_THE_KERNEL),
+    ("config CC_VERSION_TEXT", Class::Confounds, "another compiler makes other code of the same kernel"),
+    (CONFIG, Class::Confounds, "kernels built with other options differ by those too"),
     ("boot line, rest", Class::Harmless, "it says where the kernel is and what it prints"),
     ("boot line", Class::Confounds, "a boot parameter may change the code and the noise"),
     ("tool version", Class::Confounds, "another version may measure differently"),

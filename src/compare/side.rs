@@ -1,7 +1,7 @@
 //! One side of a comparison: the runs of one kernel, by the boots they were made in.
 
 use crate::caveat::Caveat;
-use crate::samples::Metric;
+use crate::samples::{Metric, histogram};
 use crate::workload::Case;
 
 use super::digest::{Digest, TrialDigest};
@@ -66,6 +66,16 @@ impl Side {
     pub(super) fn values(&self, case: &Case, metric: Metric) -> Option<SideValues> {
         let of_boot = |boot: &Vec<usize>| boot.iter().flat_map(|&run| self.runs[run].values(case, metric)).collect();
         SideValues::of(&self.name, self.boots.iter().map(of_boot).collect(), super::Unit::Boot)
+    }
+
+    /// `metric` of every kept window of `case`, gross, sorted, to the precision of the histograms in the run files; empty where they
+    /// hold none.
+    pub fn windows(&self, case: &Case, metric: Metric) -> Vec<f64> {
+        let trials = self.trials().filter(|trial| trial.placed && trial.case == *case);
+        let stored = trials.filter_map(|trial| histogram::decode(trial.histograms.get(&metric)?).ok());
+        let mut all: Vec<f64> = stored.flat_map(|stored| histogram::windows(&stored, metric)).collect();
+        all.sort_by(f64::total_cmp);
+        all
     }
 
     /// Trials, windows and placement of `case`; `None` if no run has it.

@@ -139,6 +139,76 @@ fn what_differs_is_classed_by_what_it_does() {
 }
 
 #[test]
+fn files_are_read_at_once_and_stay_in_order() {
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/run-v1.jsonl");
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (0..9).map(|at| dir.path().join(format!("{at}.jsonl"))).collect();
+    for path in &paths {
+        std::fs::copy(&fixture, path).unwrap();
+    }
+    let names: Vec<String> = Digest::read_all(&paths).unwrap().into_iter().map(|run| run.name).collect();
+    assert_eq!(names, paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
+    for at in [3, 7] {
+        std::fs::remove_file(&paths[at]).unwrap();
+    }
+    let error = Digest::read_all(&paths).unwrap_err().to_string();
+    assert!(error.contains("3.jsonl"), "{error}");
+}
+
+#[test]
+fn builds_of_the_kernel_are_told_apart_option_by_option() {
+    let with = |run: &mut Digest, options: &[(&str, &str)]| {
+        let config = &mut run.manifest.host.kernel_config;
+        config.clear();
+        config.extend(options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    };
+    let (mut base, mut new) = (boots("6.1", 4, 1.0), boots("6.2", 4, 1.0));
+    base.iter_mut().for_each(|run| with(run, &[("BPF_JIT", "y"), ("CC_VERSION_TEXT", "gcc 14"), ("HZ", "250")]));
+    new.iter_mut().for_each(|run| {
+        with(
+            run,
+            &[
+                ("BPF_JIT", "y"),
+                ("CC_VERSION_TEXT", "gcc 15"),
+                ("HZ", "250"),
+                ("KASAN", "y"),
+                ("ARCH_HAS_EXECMEM_ROX", "y"),
+            ],
+        );
+    });
+    let differences = |base: &[Digest], new: &[Digest]| {
+        let comparison = against(base.to_vec(), new.to_vec());
+        let of_config = |fact: &&FactDiff| fact.fact.contains("config") && fact.class != Class::Equal;
+        let facts = comparison.candidates[0].fingerprint.iter().filter(of_config);
+        facts.map(|f| format!("{} {} {:?}", f.fact, f.candidate.join("/"), f.class)).collect::<Vec<_>>()
+    };
+    let expected = [
+        "config ARCH_HAS_EXECMEM_ROX y Harmless",
+        "config CC_VERSION_TEXT gcc 15 Confounds",
+        "config KASAN y Confounds",
+    ];
+    assert_eq!(differences(&base, &new), expected);
+    new.iter_mut().for_each(|run| with(run, &[]));
+    assert_eq!(differences(&base, &new), ["kernel's configuration not recorded Confounds"]);
+}
+
+/// Two slow boots of six: the median does not see them, the mean does, and the interval must be about what is printed.
+#[test]
+fn the_ratio_lies_in_its_interval_however_skewed_the_boots() {
+    let skewed = |kernel: &str, slow: &[usize]| {
+        let factor = |boot| if slow.contains(&boot) { 1.6 } else { 1.0 };
+        (0..6).map(|boot| digest(&fixture::timed_run(), kernel, boot, factor(boot))).collect::<Vec<_>>()
+    };
+    let comparison = against(skewed("6.1", &[]), skewed("6.2", &[1, 4]));
+    let found = effect(&comparison, 2048, Metric::WallNs);
+    assert_eq!(found.method, Method::Welch);
+    let (ratio, (low, high)) = (found.ratio.unwrap(), found.interval.unwrap());
+    assert!(low < ratio && ratio < high, "{found:?}");
+    assert!((ratio / (low * high).sqrt() - 1.0).abs() < 1e-9, "{ratio} is the middle of {low} and {high} on logs");
+    assert!((found.candidate.median / found.baseline.median - 1.0).abs() < 0.01 && ratio > 1.15, "{found:?}");
+}
+
+#[test]
 fn another_cpu_is_refused_and_forced_figures_get_no_verdict() {
     let mut new = boots("6.2", 5, 1.5);
     new.iter_mut().for_each(|run| run.manifest.host.cpu_model = Some("Another".to_owned()));

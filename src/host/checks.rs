@@ -77,6 +77,7 @@ pub fn checks(facts: &Facts, live: &Live) -> Vec<Check> {
         Some(noise::smt(facts)),
         Some(noise::thp(facts)),
         Some(noise::mitigations(facts)),
+        Some(noise::build(facts)),
     ];
     access.into_iter().chain(counting).chain(noise).flatten().collect()
 }

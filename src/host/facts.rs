@@ -43,6 +43,10 @@ pub struct Facts {
     pub sysctls: BTreeMap<String, String>,
     /// `/proc/meminfo` lines `MemTotal`, `DirectMap*`, in KiB.
     pub memory_kib: BTreeMap<String, u64>,
+    /// The options of the kernel's build that matter, without `CONFIG_`; one that is not set is not here. Empty if no configuration
+    /// could be read.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernel_config: BTreeMap<String, String>,
     /// Event sources in `/sys/bus/event_source/devices`, with their types.
     pub pmus: BTreeMap<String, u32>,
 }
@@ -65,6 +69,16 @@ impl Facts {
             model: self.cpu_model_number?,
             stepping: self.cpu_stepping.unwrap_or(0),
         })
+    }
+
+    /// An option of the kernel's build, without `CONFIG_`: `n` where it is not set, `None` where no configuration could be read.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        super::config::value(&self.kernel_config, name)
+    }
+
+    /// The options of the kernel's build that slow everything, sorted.
+    pub fn costly_options(&self) -> Vec<&str> {
+        super::config::costly(&self.kernel_config)
     }
 
     /// A sysctl by its name, trimmed; `None` if it could not be read.

@@ -33,6 +33,7 @@ pub(super) fn read(tree: Tree<'_>, facts: &mut Facts) {
     facts.clocksource = tree.text("sys/devices/system/clocksource/clocksource0/current_clocksource");
     facts.sysctls = SYSCTLS.iter().filter_map(|key| Some(((*key).to_owned(), sysctl(tree, key)?))).collect();
     facts.memory_kib = memory(&tree.text("proc/meminfo").unwrap_or_default());
+    facts.kernel_config = super::config::read(tree, facts.kernel_release.as_deref());
     facts.pmus = pmus(tree);
 }
 

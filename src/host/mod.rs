@@ -4,6 +4,7 @@
 //! pure function of what was read: it changes nothing and asks the kernel nothing.
 
 pub mod checks;
+mod config;
 mod cpu;
 pub mod facts;
 mod kernel;

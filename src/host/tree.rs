@@ -1,5 +1,6 @@
 //! Small text files under a root; what cannot be read is absent.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// A directory that holds `proc` and `sys`: `/`, or a host laid out by a test.
@@ -7,6 +8,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct Tree<'a> {
     root: &'a Path,
 }
+
+/// A kernel's configuration has some 300 kB; a file that unfolds to more than this is none.
+const MOST_UNZIPPED: u64 = 16 << 20;
 
 impl<'a> Tree<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
@@ -23,6 +27,14 @@ impl<'a> Tree<'a> {
         let bytes = std::fs::read(self.path(relative)).ok()?;
         let text = String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned();
         (!text.is_empty()).then_some(text)
+    }
+
+    /// What a gzipped file holds, as text; `None` if it cannot be read.
+    pub(super) fn unzipped(self, relative: &str) -> Option<String> {
+        let file = std::fs::File::open(self.path(relative)).ok()?;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(file).take(MOST_UNZIPPED).read_to_string(&mut text).ok()?;
+        Some(text)
     }
 
     /// The word in brackets of a file such as `always [madvise] never`, or the whole text if none is bracketed.

@@ -4,6 +4,7 @@ use super::Summary;
 use super::mail;
 use super::wording::{ascii, wrap};
 use crate::host::Facts;
+use crate::runfile::Manifest;
 use crate::runfile::manifest::MachineKind;
 use crate::workload::Spec;
 
@@ -22,12 +23,12 @@ pub fn parts(summary: &Summary<'_>) -> Vec<Part> {
     vec![
         Part { name: "report.txt", text: mail::mail(summary) },
         Part { name: "config", text: config(&summary.run.manifest.host) },
-        Part { name: "reproduce", text: reproduce(summary) },
+        Part { name: "reproduce", text: reproduce(&summary.run.manifest) },
     ]
 }
 
 /// The kernel and what it was told, one setting a line: sysctls and mitigations as the kernel names them.
-fn config(facts: &Facts) -> String {
+pub(super) fn config(facts: &Facts) -> String {
     let mut lines = Vec::new();
     let mut named = |name: &str, value: &Option<String>| {
         lines.extend(value.as_ref().map(|value| format!("# {name}: {}", ascii(value))));
@@ -39,30 +40,44 @@ fn config(facts: &Facts) -> String {
     named("transparent huge pages", &facts.thp);
     named("clock source", &facts.clocksource);
     lines.extend(facts.mitigations.iter().map(|(name, state)| format!("# mitigation {name}: {}", ascii(state))));
+    lines.extend(facts.kernel_config.iter().map(|(name, value)| format!("CONFIG_{}={}", ascii(name), option(value))));
     lines.extend(facts.sysctls.iter().map(|(name, value)| format!("{} = {}", ascii(name), ascii(value))));
     lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// A shell script that makes the run again: it writes the workload files the command named, and gives it the seed.
-fn reproduce(summary: &Summary<'_>) -> String {
-    let manifest = &summary.run.manifest;
-    let mut argv = mail::seeded(&manifest.argv, manifest.seed);
-    let mut lines = vec!["#!/bin/sh".to_owned()];
+/// A value as a `.config` has it: words that are neither y, m nor a number in quotes.
+fn option(value: &str) -> String {
+    let bare = matches!(value, "y" | "m") || value.chars().all(|c| c.is_ascii_hexdigit() || c == 'x' || c == '-');
+    if bare { value.to_owned() } else { format!("\"{}\"", ascii(value)) }
+}
+
+/// A shell script that makes the run again.
+fn reproduce(manifest: &Manifest) -> String {
+    let script = [vec!["#!/bin/sh".to_owned()], made_by(manifest), vec!["set -eu".to_owned()], command(manifest)];
+    script.concat().join("\n") + "\n"
+}
+
+/// Where the run was made, as comments.
+pub(super) fn made_by(manifest: &Manifest) -> Vec<String> {
     let kernel = manifest.host.kernel_release.as_deref().unwrap_or("an unknown kernel");
     let cpu = manifest.host.cpu_model.as_deref().unwrap_or("an unknown CPU");
     let made = match manifest.machine {
         MachineKind::Kernel => format!("Made by itlbench {} on {kernel}, {cpu}; needs root.", manifest.tool_version),
         MachineKind::Sim => format!("SIMULATED by itlbench {}: no kernel was measured.", manifest.tool_version),
     };
-    lines.extend(wrap(&ascii(&made), mail::COLUMNS, "# ", "# "));
-    lines.push("set -eu".to_owned());
-    lines.extend(workload_files(&manifest.workloads, &mut argv));
+    wrap(&ascii(&made), mail::COLUMNS, "# ", "# ")
+}
+
+/// The lines that write the workload files the command named, and the command with its seed.
+pub(super) fn command(manifest: &Manifest) -> Vec<String> {
+    let mut argv = mail::seeded(&manifest.argv, manifest.seed);
+    let mut lines = workload_files(&manifest.workloads, &mut argv);
     if argv.is_empty() {
         lines.push(format!("itlbench run --seed {} # the other arguments are not known", manifest.seed));
     } else {
         lines.push(mail::command(&argv).join("\n").trim_start().to_owned());
     }
-    lines.join("\n") + "\n"
+    lines
 }
 
 /// The workloads that came from files, as here documents in the working directory; the words of the command then name those.

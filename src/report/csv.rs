@@ -2,8 +2,9 @@
 
 use super::{Summary, units};
 use crate::compare::Effect;
+use crate::compare::pairing::arm_name;
 use crate::samples::Metric;
-use crate::workload::{Case, PackMode};
+use crate::workload::Case;
 
 /// One line of cells as RFC 4180 wants them.
 pub fn line(cells: &[String]) -> String {
@@ -49,7 +50,7 @@ const HEAD: [&str; 27] = [
     "verdict",
 ];
 
-/// The figures of every case and metric, echoes too, and on the lines of pack off the effect against pack on.
+/// The figures of every case and metric, echoes too, and on the lines of the other arms the effect against pack on.
 pub fn csv(summary: &Summary<'_>) -> String {
     let mut text = line(&HEAD.map(str::to_owned));
     for case in &summary.cases {
@@ -85,10 +86,15 @@ pub(super) fn names(case: &Case) -> [String; 7] {
     ]
 }
 
-/// The effect whose candidate `case` is.
+/// The effect whose candidate `case` is: the same under pack on is its baseline.
 fn effect<'a>(summary: &'a Summary<'_>, case: &Case, metric: Metric) -> Option<&'a Effect> {
-    let is_it = |effect: &&Effect| effect.metric == metric && Case { pack: case.pack, ..effect.case.clone() } == *case;
-    summary.effects.iter().find(is_it).filter(|_| case.pack == PackMode::Off)
+    let arm = arm_name(case.pack);
+    let is_it = |effect: &&Effect| {
+        effect.metric == metric
+            && effect.candidate.name == arm
+            && Case { pack: case.pack, ..effect.case.clone() } == *case
+    };
+    summary.effects.iter().find(is_it)
 }
 
 fn effect_cells(effect: Option<&Effect>) -> [String; 5] {
@@ -105,6 +111,16 @@ mod tests {
     #[test]
     fn csv_with_a_pmu() {
         insta::assert_snapshot!(csv(&Summary::of(&fixture::pmu_run())));
+    }
+
+    #[test]
+    fn every_arm_but_pack_on_has_its_effect() {
+        let text = csv(&Summary::of(&fixture::four_arms_run()));
+        let at = |name: &str| HEAD.iter().position(|head| *head == name).expect("a column");
+        for line in text.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>()) {
+            assert_eq!(line[at("ratio_to_pack_on")].is_empty(), line[at("pack")] == "on", "{line:?}");
+            assert_eq!(line[at("verdict")].is_empty(), line[at("pack")] == "on", "{line:?}");
+        }
     }
 
     #[test]

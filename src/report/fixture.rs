@@ -46,6 +46,21 @@ pub fn sim_run() -> Run {
     run(MachineKind::Sim, pmu_groups(), Vec::new(), Facts::default())
 }
 
+/// [`timed_run`] with all four arms; the 2 MiB regions cost what pages of their own cost, the placebo what pack on costs.
+pub fn four_arms_run() -> Run {
+    let mut run = timed_run();
+    for spec in &mut run.manifest.workloads {
+        spec.pack.extend([PackMode::OffTwoMeg, PackMode::Placebo]);
+    }
+    for pack in [PackMode::OffTwoMeg, PackMode::Placebo] {
+        let like = if pack == PackMode::Placebo { PackMode::On } else { PackMode::Off };
+        let more: Vec<Trial> = run.trials.iter().filter(|trial| trial.case.pack == like).cloned().collect();
+        run.trials.extend(more.into_iter().map(|trial| Trial { case: Case { pack, ..trial.case }, ..trial }));
+    }
+    run.trials.iter_mut().for_each(|trial| trial.case.fillers_of = PackMode::OffTwoMeg);
+    run
+}
+
 /// [`timed_run`], stopped after its first trial.
 pub fn interrupted_run() -> Run {
     let mut run = timed_run();
@@ -141,6 +156,19 @@ fn host(hypervisor: Option<&str>) -> Facts {
             ("retbleed", "Mitigation: untrained return thunk; SMT enabled with STIBP protection"),
             ("spec_store_bypass", "Mitigation: Speculative Store Bypass disabled via prctl"),
             ("spectre_v2", "Mitigation: Retpolines; IBPB: conditional; STIBP: always-on; PBRSB-eIBRS: Not affected"),
+        ]),
+        kernel_config: pairs(&[
+            ("ARCH_HAS_EXECMEM_ROX", "y"),
+            ("BPF_JIT", "y"),
+            ("BPF_JIT_ALWAYS_ON", "y"),
+            ("CC_VERSION_TEXT", "gcc (Debian 15.2.0-4) 15.2.0"),
+            ("EXECMEM", "y"),
+            ("HAVE_ARCH_HUGE_VMALLOC", "y"),
+            ("HZ", "250"),
+            ("PREEMPT_DYNAMIC", "y"),
+            ("PREEMPT_LAZY", "y"),
+            ("STRICT_MODULE_RWX", "y"),
+            ("X86_KERNEL_IBT", "y"),
         ]),
         smt: Some("on".to_owned()),
         governor: Some("performance".to_owned()),

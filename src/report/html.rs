@@ -93,11 +93,18 @@ mod tests {
     }
 
     #[test]
+    fn page_of_two_kernels_but_for_its_charts() {
+        let comparison = crate::report::comparison::fixture::two_kernels();
+        let view = crate::report::comparison::View::of(&comparison);
+        insta::assert_snapshot!(html(&document::of_comparison(&view, &[], "the mail\n")).expect("html"));
+    }
+
+    #[test]
     fn the_page_answers_with_ratio_interval_n_and_verdict() {
         let page = page(10);
         for words in [
             "chain, 2048 programs, cycles/exec",
-            "<strong class=\"higher\">2.888x</strong>",
+            "<strong class=\"higher\">2.882x</strong>",
             "95 % interval 2.843 to 2.952; n = 10 + 10. Verdict: slower.",
             "SIMULATED",
             "itlbench run chain --out &#39;my reports&#39;",

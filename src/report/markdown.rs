@@ -102,6 +102,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::comparison::{self, View};
     use crate::report::{Summary, chart, document, fixture};
 
     #[test]
@@ -110,6 +111,12 @@ mod tests {
         let summary = Summary::of(&run);
         let drawings = chart::draw(&summary).expect("charts");
         insta::assert_snapshot!(markdown(&document::of_run(&summary, &drawings, "the mail\n")));
+    }
+
+    #[test]
+    fn markdown_of_two_kernels() {
+        let comparison = comparison::fixture::two_kernels();
+        insta::assert_snapshot!(markdown(&document::of_comparison(&View::of(&comparison), &[], "the mail\n")));
     }
 
     #[test]

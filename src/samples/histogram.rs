@@ -105,6 +105,16 @@ pub fn percentile(histogram: &Histogram<u64>, metric: Metric, percent: f64) -> O
     (!histogram.is_empty()).then(|| histogram.value_at_percentile(percent) as f64 * scale)
 }
 
+/// Every window of `histogram` as [`percentile`] gives it, in ascending order; equal ones one by one.
+pub fn windows(histogram: &Histogram<u64>, metric: Metric) -> Vec<f64> {
+    let scale = f64::from(metric.executions()) / EXECUTIONS as f64;
+    let middle = |value: u64| histogram.median_equivalent(value) as f64 * scale;
+    let recorded = histogram.iter_recorded();
+    recorded
+        .flat_map(|step| std::iter::repeat_n(middle(step.value_iterated_to()), step.count_at_value() as usize))
+        .collect()
+}
+
 fn empty() -> Result<Histogram<u64>, HistogramError> {
     Histogram::new(DIGITS).map_err(|error| HistogramError::Record(error.to_string()))
 }

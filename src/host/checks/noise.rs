@@ -138,6 +138,21 @@ pub(super) fn mitigations(facts: &Facts) -> Check {
     Check::ok(name, states.join(" | "))
 }
 
+/// Options of the kernel's build that slow everything.
+pub(super) fn build(facts: &Facts) -> Check {
+    let name = "kernel build";
+    if facts.kernel_config.is_empty() {
+        return Check::ok(name, "not known: neither /proc/config.gz nor a config under /boot");
+    }
+    let costly = facts.costly_options();
+    if costly.is_empty() {
+        return Check::ok(name, "none of the costly debugging options");
+    }
+    Check::warn(name, format!("{}: slower than the kernels people run, and not evenly", costly.join(", "))).remedy(
+        "measure under a kernel built without them; they stand in the run file, and `compare` says where sides differ",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +173,19 @@ mod tests {
         let check = virtual_machine(&Facts { hypervisor: text("KVM"), ..facts() });
         assert_eq!(check.level, Warn);
         assert!(check.finding.contains("KVM"));
+    }
+
+    #[test]
+    fn a_kernel_built_for_debugging_is_warned_of() {
+        let built = |options: &[&str]| Facts {
+            kernel_config: options.iter().map(|name| ((*name).to_owned(), "y".to_owned())).collect(),
+            ..facts()
+        };
+        assert_eq!(build(&facts()).level, Fine);
+        assert_eq!(build(&built(&["BPF_JIT", "DEBUG_LIST"])).level, Fine);
+        let check = build(&built(&["BPF_JIT", "PROVE_LOCKING", "KASAN"]));
+        assert_eq!(check.level, Warn);
+        assert!(check.finding.starts_with("KASAN, PROVE_LOCKING: "), "{check:?}");
     }
 
     #[test]

@@ -39,18 +39,20 @@ pub struct Forest {
 }
 
 impl Forest {
-    /// Pack off against pack on, for every metric worth a table; `None` without a ratio.
+    /// Every other arm against pack on, for every metric worth a table; `None` without a ratio.
     pub fn of_run(summary: &Summary) -> Option<Self> {
         let mut rows = Vec::new();
+        let arms = candidates(summary);
+        let named = if arms.len() > 1 { Arm::OfCandidate } else { Arm::Both };
         for metric in summary.shown() {
             let of = summary.effects.iter().filter(|effect| effect.metric == metric);
             let unit = units::label(metric);
             let provenance = units::provenance(metric, summary.run.manifest.machine);
-            push(&mut rows, format!("{unit} ({provenance})"), of.map(|effect| row(effect, Arm::Both)));
+            push(&mut rows, format!("{unit} ({provenance})"), of.map(|effect| row(effect, named)));
         }
-        let notes = notes("candidate pack off, baseline pack on; n in trials");
-        let frame =
-            Frame::new(summary, "What placement changes: pack off against pack on".to_owned(), notes, Vec::new());
+        let (base, arms) = (summary.effects.first()?.baseline.name.clone(), arms.join(", "));
+        let notes = notes(&format!("candidate {arms}, baseline {base}; n in trials"));
+        let frame = Frame::new(summary, format!("What placement changes: {arms} against {base}"), notes, Vec::new());
         Self::new(frame, rows, frame::color(PackMode::Off))
     }
 
@@ -62,7 +64,7 @@ impl Forest {
             for candidate in &view.comparison.candidates {
                 let of = candidate.effects().filter(|effect| effect.metric == metric);
                 let who = if several { format!(", {}", candidate.side.name) } else { String::new() };
-                push(&mut rows, format!("{}{who}", view.headed(metric)), of.map(|effect| row(effect, Arm::Named)));
+                push(&mut rows, format!("{}{who}", view.headed(metric)), of.map(|effect| row(effect, Arm::OfCase)));
             }
         }
         let names: Vec<&str> = view.comparison.candidates.iter().map(|c: &Candidate| c.side.name.as_str()).collect();
@@ -97,7 +99,7 @@ impl Forest {
 
 fn notes(what: &str) -> Vec<String> {
     vec![
-        format!("marks: ratio of medians, candidate to baseline; whiskers: 95 % interval; {what}"),
+        format!("marks: ratio, candidate to baseline; whiskers: its 95 % interval; {what}"),
         "filled: a difference was shown; hollow: none was; right of the line the candidate costs more".to_owned(),
     ]
 }
@@ -105,8 +107,23 @@ fn notes(what: &str) -> Vec<String> {
 /// Whether the arm is part of a row's name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Arm {
+    /// No: there are but two.
     Both,
-    Named,
+    /// The arm that both kernels ran.
+    OfCase,
+    /// The arm that stands against pack on.
+    OfCandidate,
+}
+
+/// The names of the arms that stand against another, in the order of their effects.
+fn candidates(summary: &Summary) -> Vec<String> {
+    let mut arms: Vec<String> = Vec::new();
+    for effect in &summary.effects {
+        if !arms.contains(&effect.candidate.name) {
+            arms.push(effect.candidate.name.clone());
+        }
+    }
+    arms
 }
 
 fn push(rows: &mut Vec<Row>, heading: String, effects: impl Iterator<Item = Row>) {
@@ -119,7 +136,11 @@ fn push(rows: &mut Vec<Row>, heading: String, effects: impl Iterator<Item = Row>
 
 fn row(effect: &Effect, arm: Arm) -> Row {
     let case = &effect.case;
-    let pack = if arm == Arm::Named { format!(", pack {}", case.pack) } else { String::new() };
+    let pack = match arm {
+        Arm::Both => String::new(),
+        Arm::OfCase => format!(", pack {}", case.pack),
+        Arm::OfCandidate => format!(", {}", effect.candidate.name),
+    };
     let ratio = effect.ratio.filter(|ratio| *ratio > 0.0);
     let n = format!("n {}+{}", effect.baseline.units.len(), effect.candidate.units.len());
     let change = units::or_absent(ratio, units::change);
@@ -230,6 +251,17 @@ mod tests {
         let svg = canvas::svg(&forest).expect("svg");
         for words in ["chain, 2048 programs", "cycles/exec (simulated)", "n 10+10", "equal", "SIMULATED"] {
             assert!(svg.contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn every_arm_against_pack_on_has_a_row_with_its_name() {
+        let run = crate::report::fixture::four_arms_run();
+        let forest = Forest::of_run(&Summary::of(&run)).expect("effects");
+        assert!(forest.title().ends_with("pack off, pack off-2m, placebo against pack on"), "{}", forest.title());
+        for arm in ["pack off", "pack off-2m", "placebo"] {
+            let of_arm = |row: &&Row| matches!(row, Row::Effect { label, .. } if *label == format!("chain, 512 programs, {arm}"));
+            assert_eq!(forest.rows.iter().filter(of_arm).count(), 1, "{arm}");
         }
     }
 

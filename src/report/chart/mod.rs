@@ -8,6 +8,8 @@ mod ecdf;
 pub(crate) mod fixture;
 mod forest;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod layout_map;
 mod pack_map;
 mod percentile;
@@ -80,8 +82,8 @@ pub fn draw(summary: &Summary) -> Result<Vec<Drawing>, ChartError> {
     Ok(drawings)
 }
 
-/// Draws every chart of a comparison: all effects, and per workload and arm the cost by number of programs, and the distribution
-/// of the trials at the largest number of programs.
+/// Draws every chart of a comparison: all effects, and per workload and arm the cost by number of programs, and at the largest
+/// number of programs the distribution of the trials and the percentiles of the windows.
 pub fn draw_comparison(view: &View) -> Result<Vec<Drawing>, ChartError> {
     let mut drawings: Vec<Drawing> = Vec::new();
     if let Some(chart) = Forest::of_kernels(view) {
@@ -89,7 +91,7 @@ pub fn draw_comparison(view: &View) -> Result<Vec<Drawing>, ChartError> {
     }
     let metric = view.comparison.primary();
     for workload in view.workloads() {
-        for pack in [PackMode::On, PackMode::Off] {
+        for pack in [PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo] {
             for mut drawing in of_arm(view, workload, pack, metric)? {
                 drawing.stem = unused(drawing.stem, &drawings);
                 drawings.push(drawing);
@@ -106,9 +108,13 @@ fn of_arm(view: &View, workload: &str, pack: PackMode, metric: Metric) -> Result
         out.push(drawing(format!("scaling-{name}"), chart.title(), chart.caption(), &chart)?);
     }
     let cases = view.comparison.candidates.iter().flat_map(|candidate| &candidate.cases).map(|case| &case.case);
-    let largest = cases.filter(|case| case.workload == workload && case.pack == pack).max_by_key(|case| case.programs);
+    let of_arm = cases.filter(|case| case.workload == workload && case.pack == pack);
+    let largest = of_arm.max_by_key(|case| case.programs);
     if let Some(chart) = largest.and_then(|case| Ecdf::of_kernels(view, case, metric)) {
         out.push(drawing(format!("ecdf-{name}"), chart.title(), chart.caption(), &chart)?);
+    }
+    if let Some(chart) = largest.and_then(|case| Percentile::of_kernels(view, case, metric)) {
+        out.push(drawing(format!("percentile-{name}"), chart.title(), chart.caption(), &chart)?);
     }
     Ok(out)
 }

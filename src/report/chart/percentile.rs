@@ -5,11 +5,12 @@ use plotters::style::Color;
 
 use super::axis::{Axis, Scale};
 use super::canvas::{Area, Painted, Picture};
-use super::frame::{self, EndLabel, Frame};
+use super::frame::{self, EndLabel, Frame, Style};
 use super::scaling::value_title;
+use crate::report::comparison::View;
 use crate::report::{Summary, units};
 use crate::samples::Metric;
-use crate::workload::PackMode;
+use crate::workload::{Case, PackMode};
 
 /// Points drawn of a curve; more would not show in the pixels there are.
 const MOST_POINTS: usize = 400;
@@ -25,14 +26,29 @@ pub struct Curve {
     pub windows: Vec<f64>,
 }
 
+/// A curve as it is drawn.
+#[derive(Clone, Debug)]
+struct Line {
+    style: Style,
+    label: String,
+    weight: Weight,
+    /// Sorted, not empty.
+    windows: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    Thick,
+    Thin,
+}
+
 /// The chart of one workload and metric.
 #[derive(Clone, Debug)]
 pub struct Percentile {
     frame: Frame,
     metric: Metric,
-    /// With sorted windows; the arms at the largest number of programs come last, to be painted on top.
-    curves: Vec<Curve>,
-    largest: u32,
+    /// The thick ones last, to be painted on top.
+    lines: Vec<Line>,
 }
 
 impl Percentile {
@@ -46,7 +62,33 @@ impl Percentile {
         arms.dedup();
         let title = format!("{workload}: percentiles of {} over windows", units::label(metric));
         let frame = Frame::new(summary, title, notes(&curves, largest), arms);
-        Some(Self { frame, metric, curves, largest })
+        let line = |curve: Curve| Line {
+            style: curve.pack.into(),
+            label: format!("pack {}, {}", curve.pack, curve.programs),
+            weight: if curve.programs == largest { Weight::Thick } else { Weight::Thin },
+            windows: curve.windows,
+        };
+        Some(Self { frame, metric, lines: curves.into_iter().map(line).collect() })
+    }
+
+    /// All windows of every kernel in `case`, from the histograms of its trials; `None` if no run file holds any.
+    pub fn of_kernels(view: &View, case: &Case, metric: Metric) -> Option<Self> {
+        let mut counts = Vec::new();
+        let mut lines = Vec::new();
+        for (at, side) in view.sides().enumerate() {
+            let windows = side.windows(case, metric);
+            if windows.is_empty() {
+                continue;
+            }
+            counts.push(format!("{}: {} windows", side.name, windows.len()));
+            let (style, label) = (Style::side(at), frame::clipped(&side.name, 14));
+            lines.push(Line { style, label, weight: Weight::Thick, windows });
+        }
+        let (programs, pack) = (case.programs, case.pack);
+        let title =
+            format!("{}: percentiles of {} at {programs} programs, pack {pack}", case.workload, units::label(metric));
+        let notes = vec![format!("{}; gross, the empty program included", counts.join("; ")), WINDOW_MEANS.to_owned()];
+        (!lines.is_empty()).then(|| Self { frame: Frame::of_comparison(view, title, notes), metric, lines })
     }
 
     /// One sentence on what the picture shows.
@@ -66,6 +108,9 @@ fn sorted(mut curve: Curve) -> Curve {
     curve
 }
 
+const WINDOW_MEANS: &str =
+    "each window holds many executions, so that this is the spread of window means, not of single executions";
+
 fn notes(curves: &[Curve], largest: u32) -> Vec<String> {
     let of = |curve: &&Curve| curve.programs == largest;
     let counts = curves
@@ -74,11 +119,7 @@ fn notes(curves: &[Curve], largest: u32) -> Vec<String> {
         .map(|curve| format!("pack {}: {} windows of {} trials", curve.pack, curve.windows.len(), curve.trials));
     let n = counts.collect::<Vec<_>>().join("; ");
     let thin = if curves.iter().any(|curve| curve.programs != largest) { "; thin lines: fewer programs" } else { "" };
-    vec![
-        format!("thick lines: {largest} programs; {n}{thin}"),
-        "each window holds many executions, so that this is the spread of window means, not of single executions"
-            .to_owned(),
-    ]
+    vec![format!("thick lines: {largest} programs; {n}{thin}"), WINDOW_MEANS.to_owned()]
 }
 
 /// Nines and value of each drawn point. The i-th of n sorted windows stands at the percentile (i - 1/2) / n (Hazen's
@@ -111,9 +152,9 @@ impl Picture for Percentile {
 
     fn paint<DB: DrawingBackend>(&self, root: &Area<DB>) -> Painted<(), DB> {
         self.frame.paint(root)?;
-        let values: Vec<f64> = self.curves.iter().flat_map(|curve| curve.windows.iter().copied()).collect();
+        let values: Vec<f64> = self.lines.iter().flat_map(|line| line.windows.iter().copied()).collect();
         let scale = Scale::fitting(&values);
-        let most = self.curves.iter().map(|curve| nines(curve.windows.len())).fold(0.0, f64::max);
+        let most = self.lines.iter().map(|line| nines(line.windows.len())).fold(0.0, f64::max);
         let axes = (Axis::nines(most), scale.axis(&values));
         let plane = frame::plane(
             root,
@@ -121,14 +162,13 @@ impl Picture for Percentile {
             ("percentile of windows (log scale of nines)", &value_title(self.metric, self.frame.machine, scale)),
         )?;
         let mut labels = Vec::new();
-        for curve in &self.curves {
+        for line in &self.lines {
             let place = |(nines, value)| plane.backend_coord(&(nines, scale.place(value)));
-            let line: Vec<(i32, i32)> = points(&curve.windows).into_iter().map(place).collect();
-            let (share, width) = if curve.programs == self.largest { (1.0, 4) } else { (0.65, 2) };
-            let color = frame::faint(frame::color(curve.pack), share);
-            frame::stroke_in(root, &line, curve.pack, color.stroke_width(width))?;
-            let text = format!("pack {}, {}", curve.pack, curve.programs);
-            labels.extend(line.last().map(|end| EndLabel { y: end.1, text, color }));
+            let track: Vec<(i32, i32)> = points(&line.windows).into_iter().map(place).collect();
+            let (share, width) = if line.weight == Weight::Thick { (1.0, 4) } else { (0.65, 2) };
+            let color = frame::faint(line.style.color, share);
+            frame::stroke_in(root, &track, line.style, color.stroke_width(width))?;
+            labels.extend(track.last().map(|end| EndLabel { y: end.1, text: line.label.clone(), color }));
         }
         frame::end_labels(root, labels)
     }
@@ -138,6 +178,7 @@ impl Picture for Percentile {
 mod tests {
     use super::*;
     use crate::report::chart::{canvas, fixture};
+    use crate::report::comparison;
 
     #[test]
     fn the_median_stands_at_the_fiftieth_percentile() {
@@ -153,6 +194,21 @@ mod tests {
         assert!(drawn.len() <= MOST_POINTS);
         assert_eq!((drawn[0].1, drawn[drawn.len() - 1].1), (0.0, 99_999.0));
         assert!(drawn.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1));
+    }
+
+    #[test]
+    fn every_kernel_has_a_curve_of_all_its_windows() {
+        let comparison = comparison::fixture::three_kernels();
+        let view = View::of(&comparison);
+        let case = &comparison.candidates[0].cases[0].case;
+        let chart = Percentile::of_kernels(&view, case, Metric::Cycles).expect("histograms");
+        assert!(chart.caption().contains("6.18.5: 320 windows; 6.19.0-rc1: 320 windows; 7.0.0: 160 windows; gross"));
+        let svg = canvas::svg(&chart).expect("svg");
+        assert!(svg.contains("log scale of nines") && svg.contains("99 %"), "{svg}");
+        let middle = chart.lines[0].windows[160]
+            / comparison.candidates[0].cases[0].effect(Metric::Cycles).unwrap().baseline.median;
+        assert!((middle - 1.0).abs() < 0.1, "{middle} of the median of trials");
+        assert!(Percentile::of_kernels(&view, case, Metric::BranchMissesPer1000).is_none());
     }
 
     #[test]

@@ -32,3 +32,18 @@ pub fn text(alarms: &Alarms) -> String {
     }
     lines.join("\n") + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Digest;
+    use crate::report::fixture;
+    use crate::runfile::manifest::Design;
+
+    #[test]
+    fn alarms_of_a_run_against_itself() {
+        let mut run = fixture::timed_run();
+        run.manifest.design = Design::AgainstItself;
+        insta::assert_snapshot!(text(&Alarms::of(&[Digest::of("run.jsonl", &run)])));
+    }
+}

@@ -3,6 +3,7 @@
 use crate::compare::{Comparison, Digest, Force};
 use crate::report::fixture;
 use crate::runfile::Run;
+use crate::samples::histogram;
 use crate::workload::PackMode;
 
 /// Two kernels, enough boots for a verdict; the second pays 8 % more where programs are packed.
@@ -53,5 +54,7 @@ fn digest(mut run: Run, release: &str, boot: u32, factor: f64) -> Digest {
             }
         }
     }
+    let histograms = run.trials.iter().map(|trial| histogram::encode_trial(trial, &run.manifest.groups));
+    run.histograms = histograms.collect::<Result<_, _>>().expect("histograms");
     Digest::of(&format!("{release}-{boot}/run.jsonl"), &run)
 }

@@ -107,4 +107,9 @@ mod tests {
         insta::assert_snapshot!(serde_json::to_string_pretty(&value["candidates"][0]["effects"][2]).expect("json"));
         assert_eq!(value["candidates"][1]["boots"], 2);
     }
+
+    #[test]
+    fn json_of_two_kernels() {
+        insta::assert_snapshot!(json(&View::of(&fixture::two_kernels())).expect("json"));
+    }
 }

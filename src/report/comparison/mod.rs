@@ -1,7 +1,8 @@
-//! In: a comparison of kernels. Out: the same outputs that a run has: terminal table, mail, grid, CSV, JSON; its document and its
+//! In: a comparison of kernels. Out: the same outputs that a run has: terminal table, mail and its parts, grid, CSV, JSON; its document and its
 //! charts are beside those of a run. Apart because here a column is a kernel, not an arm.
 
 pub mod alarms;
+pub mod attach;
 pub mod csv;
 pub mod json;
 pub mod lkp;
@@ -9,7 +10,7 @@ pub mod table;
 
 use super::echo::{self, Echo};
 use crate::caveat::Caveat;
-use crate::compare::{Candidate, Class, Comparison, Effect, FactDiff, Side};
+use crate::compare::{Candidate, Class, Comparison, Effect, FactDiff, Method, Side};
 use crate::runfile::Manifest;
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
@@ -134,6 +135,26 @@ pub fn class_word(class: Class) -> &'static str {
 /// `microcode: 0x1 -> 0x2`.
 pub fn differs(fact: &FactDiff) -> String {
     format!("{}: {} -> {}", fact.fact, fact.baseline.join(" and "), fact.candidate.join(" and "))
+}
+
+/// What stands in the columns of both sides, and what the change is a change of.
+pub fn columns_are(view: &View<'_>) -> String {
+    let all = || view.comparison.candidates.iter().flat_map(Candidate::effects);
+    let has = |wanted: fn(&Method) -> bool| all().any(|effect| wanted(&effect.method));
+    let welch = has(|method| *method == Method::Welch);
+    let ranks = has(|method| matches!(method, Method::MannWhitney { .. }));
+    let few = has(|method| *method == Method::Descriptive);
+    let unit = all().next().map_or("boots", |effect| units::observation(effect.unit));
+    let said = [
+        welch.then(|| format!("geometric means of the {unit}, their ratio, interval and p after Welch on logs")),
+        ranks.then(|| {
+            format!(
+                "medians of the {unit}, ratio and interval after Hodges and Lehmann on logs, p after Mann and Whitney"
+            )
+        }),
+        few.then(|| format!("with too few {unit} the medians and their plain ratio")),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// One sentence on what an effect shows.

@@ -1,6 +1,6 @@
 //! A comparison of kernels as text for a terminal.
 
-use super::{View, builds, class_word, differs, extent};
+use super::{View, builds, class_word, columns_are, differs, extent};
 use crate::compare::{Candidate, Effect};
 use crate::report::echo;
 use crate::report::table::{SIMULATED, grid};
@@ -28,6 +28,7 @@ pub fn table(view: &View<'_>) -> String {
         }
         lines.extend(unpaired(candidate));
     }
+    lines.extend(wrap(&format!("base, new: {}", columns_are(view)), COLUMNS, "  ", "  "));
     lines.extend(echo::sentence(&view.echoes).into_iter().flat_map(|text| wrap(&text, COLUMNS, "  ", "  ")));
     let caveats: Vec<String> =
         view.caveats().iter().flat_map(|caveat| wrap(&caveat.to_string(), COLUMNS, "  - ", "    ")).collect();
@@ -70,8 +71,8 @@ fn row(effect: &Effect) -> Vec<String> {
         effect.case.workload.clone(),
         effect.case.programs.to_string(),
         effect.case.pack.to_string(),
-        figure(effect.baseline.median),
-        figure(effect.candidate.median),
+        figure(effect.centers().0),
+        figure(effect.centers().1),
         or_absent(effect.ratio, units::change),
         units::change_interval(effect.interval),
         or_absent(effect.p_holm, units::p_value),

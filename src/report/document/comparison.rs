@@ -5,7 +5,7 @@ use super::{Claim, Document, Part, Section, facts};
 use crate::compare::{Candidate, Class, Effect, Side};
 use crate::report::chart::Drawing;
 use crate::report::comparison::csv::method;
-use crate::report::comparison::{View, builds, claim, class_word, extent};
+use crate::report::comparison::{View, builds, claim, class_word, columns_are, extent};
 use crate::report::sheet::{Cell, Column, Sheet};
 use crate::report::wording::refused_by_reason;
 use crate::report::{echo, units};
@@ -91,9 +91,11 @@ fn effect_sheet(view: &View<'_>, metrics: &[Metric]) -> Sheet {
         all.filter(move |effect| effect.metric == metric).map(|effect| effect_row(view, effect))
     });
     Sheet {
-        note: "Change of the median over boots with its 95 % interval; p after Holm's correction over the cases of a metric; \
-               the smallest change that would have been seen four times in five; ~ means that nothing was shown."
-            .to_owned(),
+        note: format!(
+            "Base and new: {}. p after Holm's correction over the cases of a metric; the smallest change that would have been \
+             seen four times in five; ~ means that nothing was shown.",
+            columns_are(view)
+        ),
         columns,
         rows: rows.collect(),
     }
@@ -110,8 +112,8 @@ fn effect_row(view: &View<'_>, effect: &Effect) -> Vec<Cell> {
         Cell::words(effect.case.pack.to_string()),
         Cell::words(metric_column(effect.metric, view.machine()).head)
             .with(units::provenance(effect.metric, view.machine())),
-        figure(base.median),
-        figure(new.median),
+        figure(effect.centers().0),
+        figure(effect.centers().1),
         or_none(effect.ratio, units::or_absent(effect.ratio, units::change)),
         or_none(effect.interval.map(|(low, _)| low), between(effect.interval, units::change)),
         or_none(effect.p_holm, units::or_absent(effect.p_holm, units::p_value)).with(method(effect.method)),

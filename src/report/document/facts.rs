@@ -70,7 +70,8 @@ pub(super) fn host(facts: &Facts) -> Vec<(String, String)> {
     let sysctls = facts.sysctls.iter().map(|(name, value)| (name.clone(), value.clone()));
     let memory = facts.memory_kib.iter().map(|(name, kib)| (name.clone(), format!("{kib} KiB")));
     let pmus = facts.pmus.iter().map(|(name, kind)| (format!("PMU {name}"), format!("type {kind}")));
-    known.chain(mitigations).chain(sysctls).chain(memory).chain(pmus).collect()
+    let config = facts.kernel_config.iter().map(|(name, value)| (format!("CONFIG_{name}"), value.clone()));
+    known.chain(config).chain(mitigations).chain(sysctls).chain(memory).chain(pmus).collect()
 }
 
 #[cfg(test)]

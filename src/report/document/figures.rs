@@ -43,8 +43,8 @@ pub(super) fn effects(summary: &Summary, metrics: &[Metric]) -> Sheet {
     let of = |metric: Metric| summary.effects.iter().filter(move |effect| effect.metric == metric);
     Sheet {
         note:
-            "Ratio of medians, candidate to baseline, with its 95 % interval; p: Mann-Whitney, two-sided; ~ means that \
-               nothing was shown."
+            "Medians of the trials; the ratio of candidate to baseline and its 95 % interval are those of Hodges and Lehmann on \
+               logs (with too few trials the plain ratio of the medians); p: Mann-Whitney, two-sided; ~ means that nothing was shown."
                 .to_owned(),
         columns,
         rows: metrics.iter().flat_map(|&metric| of(metric)).map(|effect| effect_row(effect, machine)).collect(),

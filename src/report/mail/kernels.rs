@@ -1,6 +1,6 @@
 //! A comparison of kernels as a mail: base and patched beside each other, the change with its n and interval.
 
-use super::super::comparison::{View, builds, claim, class_word, differs, extent};
+use super::super::comparison::{View, builds, claim, class_word, columns_are, differs, extent};
 use super::super::echo;
 use super::super::table::{SIMULATED, grid};
 use super::super::units::{self, figure, or_absent};
@@ -82,6 +82,7 @@ fn results(view: &View<'_>) -> Vec<String> {
             }
         }
     }
+    lines.extend(wrap(&format!("base, new: {}", columns_are(view)), COLUMNS, "  ", "  "));
     lines.extend(echo::sentence(&view.echoes).into_iter().flat_map(|text| wrap(&text, COLUMNS, "  ", "  ")));
     lines
 }
@@ -105,8 +106,8 @@ fn row(effect: &Effect) -> Vec<String> {
     vec![
         effect.case.programs.to_string(),
         effect.case.pack.to_string(),
-        figure(effect.baseline.median),
-        figure(effect.candidate.median),
+        figure(effect.centers().0),
+        figure(effect.centers().1),
         or_absent(effect.ratio, units::change),
         units::change_interval(effect.interval),
         format!("{}+{}", effect.baseline.units.len(), effect.candidate.units.len()),

@@ -26,6 +26,7 @@ pub(super) fn machine_rows(manifest: &Manifest) -> Vec<String> {
         ("machine", machine(manifest.machine, facts)),
         ("CPU", cpu(facts)),
         ("kernel", join(" ", [facts.kernel_release.clone(), facts.kernel_version.clone()])),
+        ("config", Some(config(facts))),
         ("mitigations", mitigations(facts)),
         ("governor", Some(facts.governor.clone().unwrap_or_else(|| "not known: no cpufreq here".to_owned()))),
         ("SMT", facts.smt.clone()),
@@ -74,6 +75,37 @@ fn mitigations(facts: &Facts) -> Option<String> {
     let asked = words.filter(|word| word.starts_with("mitigations=") || word.starts_with("spectre_v2="));
     let all: Vec<String> = known.chain(asked.map(|word| format!("command line {word}"))).collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Shown set or not, since they decide where code lies, by which pages it is mapped and how it is entered.
+const ALWAYS: [&str; 8] = [
+    "BPF_JIT_ALWAYS_ON",
+    "EXECMEM",
+    "ARCH_HAS_EXECMEM_ROX",
+    "HAVE_ARCH_HUGE_VMALLOC",
+    "STRICT_MODULE_RWX",
+    "X86_KERNEL_IBT",
+    "PARAVIRT",
+    "HZ",
+];
+
+/// How the kernel was built: what decides the placement, the model of preemption, what makes code slow, the compiler.
+fn config(facts: &Facts) -> String {
+    let config = &facts.kernel_config;
+    if config.is_empty() {
+        return "not recorded: neither /proc/config.gz nor a config under /boot".to_owned();
+    }
+    let always = ALWAYS.iter().filter_map(|name| Some(format!("{name}={}", facts.option(name)?)));
+    let preempt = config.keys().filter(|name| name.starts_with("PREEMPT")).map(|name| format!("{name}=y"));
+    let costly = facts.costly_options();
+    let costly = match costly.is_empty() {
+        true => "no costly debugging".to_owned(),
+        false => format!("COSTLY: {}", costly.join(" ")),
+    };
+    let mut all: Vec<String> = always.chain(preempt).collect();
+    all.push(format!("({costly})"));
+    all.extend(config.get("CC_VERSION_TEXT").map(|compiler| format!("by {compiler}")));
+    all.join(" ")
 }
 
 fn jit_sysctls(facts: &Facts) -> Option<String> {
