@@ -8,9 +8,11 @@ use super::{Landing, Step};
 const LONG_RUN_CHUNKS: u32 = 64 * CHUNKS_PER_PAGE;
 /// Programs that land behind each other elsewhere show that the run's place is full. Fewer lie in somebody's hole.
 const STRAYS: u32 = 8;
-/// So many programs, and as many as are wanted, may be loaded in vain. Then breaks are accepted: all holes of this host are too
-/// small, or others load all the time.
-const SPARE: u32 = 2048;
+/// So many in a row that land elsewhere, with others' programs between them, show the same.
+const STRAYS_BESIDE_OTHERS: u32 = 64;
+/// So many programs, and twice as many as are wanted, may be loaded in vain. Then every landing is kept, so that the plan ends: all
+/// holes of this host are too small, or others load all the time. Verification says by how much the goal is missed.
+const SPARE: u32 = 4096;
 /// Gaps may take one chunk in so many of the whole, or the rest of one page.
 const GAPS_ONE_IN: u32 = 20;
 
@@ -24,6 +26,8 @@ pub(super) struct Dense {
     last: Option<Image>,
     /// Chunks left out because others loaded in between.
     gaps: u32,
+    /// Programs in a row that landed elsewhere, and those of them that lie one behind the other.
+    astray: u32,
     strays: u32,
     stray: Option<Image>,
     spare: u32,
@@ -38,9 +42,10 @@ impl Dense {
             run_chunks: 0,
             last: None,
             gaps: 0,
+            astray: 0,
             strays: 0,
             stray: None,
-            spare: programs.saturating_add(SPARE),
+            spare: programs.saturating_mul(2).saturating_add(SPARE),
         }
     }
 
@@ -55,7 +60,13 @@ impl Dense {
 
     pub(super) fn landed(&mut self, image: &Image) -> Landing {
         let follows = self.last.is_none_or(|last| self.follows(&last, image));
-        if follows { self.keep(image) } else { self.strayed(image) }
+        if follows || self.spare == 0 { self.keep(image) } else { self.strayed(image) }
+    }
+
+    /// Takes `loads` off what may be loaded in vain; false once that is used up.
+    pub(super) fn spend(&mut self, loads: u32) -> bool {
+        self.spare = self.spare.saturating_sub(loads);
+        self.spare > 0
     }
 
     /// Behind `last`, at most so far away that the gaps together stay small.
@@ -73,7 +84,7 @@ impl Dense {
 
     fn keep(&mut self, image: &Image) -> Landing {
         self.last = Some(*image);
-        (self.strays, self.stray) = (0, None);
+        (self.astray, self.strays, self.stray) = (0, 0, None);
         self.kept += 1;
         self.run_chunks += pack::chunks(image.len);
         Landing::Keep
@@ -82,20 +93,21 @@ impl Dense {
     fn strayed(&mut self, image: &Image) -> Landing {
         let beside = self.stray.is_some_and(|stray| super::is_next(&stray, image));
         self.strays = if beside { self.strays + 1 } else { 1 };
+        self.astray += 1;
         self.stray = Some(*image);
         // The first program in a pack begins a page.
         let new_pack = self.is_long() && pack::base(image).is_multiple_of(PAGE_BYTES);
-        if !new_pack && self.strays < STRAYS {
+        if !new_pack && self.strays < STRAYS && self.astray < STRAYS_BESIDE_OTHERS {
+            self.spend(1);
             return Landing::Hold;
         }
         let run = self.kept - self.run_from;
-        if self.is_long() || run + STRAYS > self.spare {
-            (self.run_from, self.run_chunks) = (self.kept, 0);
+        if self.is_long() || !self.spend(run + 1) {
+            (self.run_from, self.run_chunks, self.gaps) = (self.kept, 0, 0);
             return self.keep(image);
         }
-        self.spare -= run + STRAYS;
         self.kept = self.run_from;
-        (self.run_chunks, self.gaps, self.strays) = (0, 0, 0);
+        (self.run_chunks, self.gaps, self.astray, self.strays) = (0, 0, 0, 0);
         (self.last, self.stray) = (None, None);
         Landing::Restart { from: self.kept }
     }

@@ -95,6 +95,8 @@ pub struct Planner {
     fillers: Equal,
     /// Whether a plug or a measured program was asked for last.
     plug: bool,
+    /// Plugs behind a restart are loads in vain.
+    restarted: bool,
 }
 
 #[derive(Debug)]
@@ -111,7 +113,13 @@ impl Planner {
             PackMode::Off | PackMode::OffTwoMeg => Layout::Spread(Box::new(Spread::new(wanted, rules, foreign))),
         };
         let page_end = matches!(layout, Layout::Dense(_));
-        Self { plugging: Some(Plugging::new(page_end)), layout, fillers: Equal::new(wanted, rules), plug: true }
+        Self {
+            plugging: Some(Plugging::new(page_end)),
+            layout,
+            fillers: Equal::new(wanted, rules),
+            plug: true,
+            restarted: false,
+        }
     }
 
     /// The next step; `None` once everything is loaded.
@@ -136,9 +144,7 @@ impl Planner {
     pub fn landed(&mut self, image: &Image) -> Landing {
         self.fillers.program_chunks = pack::chunks(image.len);
         if self.plug {
-            if self.plugging.as_mut().is_some_and(|plugging| !plugging.needs_more(image)) {
-                self.plugging = None;
-            }
+            self.plugged(image);
             return Landing::Hold;
         }
         let landing = match &mut self.layout {
@@ -146,9 +152,20 @@ impl Planner {
             Layout::Spread(spread) => spread.landed(image),
         };
         if matches!(landing, Landing::Restart { .. }) {
-            self.plugging = Some(Plugging::new(true));
+            (self.plugging, self.restarted) = (Some(Plugging::new(true)), true);
         }
         landing
+    }
+
+    fn plugged(&mut self, image: &Image) {
+        let more = self.plugging.as_mut().is_some_and(|plugging| plugging.needs_more(image));
+        let worth = match &mut self.layout {
+            Layout::Dense(dense) if self.restarted => dense.spend(1),
+            _ => true,
+        };
+        if !more || !worth {
+            self.plugging = None;
+        }
     }
 
     /// Programs below this number stay where they are; no restart gives their numbers again.

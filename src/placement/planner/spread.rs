@@ -12,7 +12,7 @@ use super::{FillerKind, Landing, Rules, Step, Wanted};
 use crate::workload::{OffsetRule, PackMode};
 
 /// A program that lands so little behind the place it was expected at lies behind a foreign one.
-const DRIFT_BYTES: u64 = 4 * PAGE_BYTES;
+const DRIFT_BYTES: u64 = 12 * PAGE_BYTES;
 /// Chunks by which a filler may be too short.
 const SLACK_CHUNKS: u32 = 2;
 /// After so many programs with fillers of the other kind the cheaper ones are tried again.
@@ -48,6 +48,9 @@ pub(super) struct Spread {
     stray: Option<u64>,
     /// First address of the last pack that was recognised.
     pack: Option<u64>,
+    /// How far behind its place the last program lay, if it was to no use there, or had one place only: others who load in step do so
+    /// again.
+    drift: u64,
 }
 
 /// How a landing compares to what was expected.
@@ -86,6 +89,7 @@ impl Spread {
             astray: 0,
             stray: None,
             pack: None,
+            drift: 0,
         }
     }
 
@@ -106,8 +110,11 @@ impl Spread {
     }
 
     pub(super) fn landed(&mut self, image: &Image) -> Landing {
-        let place = self.place(pack::base(image));
+        let base = pack::base(image);
+        let (place, late) = (self.place(base), base.saturating_sub(self.expected.unwrap_or(base)));
         let verdict = self.verdict(image);
+        let again = verdict == Landing::Hold || self.wanted.offset == OffsetRule::Fixed;
+        self.drift = if again && place == Place::Expected { late } else { 0 };
         match (place, self.rest) {
             (Place::Stray, _) => self.stray = Some(pack::end(image)),
             (Place::Rest { fitted }, rest) => self.did_not_fit(image, fitted, rest),
@@ -137,8 +144,9 @@ impl Spread {
         if base > expected && base - expected < DRIFT_BYTES {
             return Place::Expected;
         }
-        // The second program in a row there: more than a hole.
-        if self.stray == Some(base) { Place::NewPack } else { Place::Stray }
+        // The second program in a row there, whether or not others loaded in between: more than a hole.
+        let beside = self.stray.is_some_and(|stray| (stray..stray + DRIFT_BYTES).contains(&base));
+        if beside { Place::NewPack } else { Place::Stray }
     }
 
     fn verdict(&mut self, image: &Image) -> Landing {
@@ -176,7 +184,17 @@ impl Spread {
             Some(pack_end) if target + u64::from(chunks) * CHUNK_BYTES > pack_end => pack_end,
             _ => target,
         };
+        let target = self.before_drift(target, end);
         self.fill(end, ((target - end) / CHUNK_BYTES) as u32);
+    }
+
+    /// As much before `target` as the last program lay behind its own, and whole pages further on if there is no room for a filler.
+    fn before_drift(&self, target: u64, end: u64) -> u64 {
+        let Some(mut before) = target.checked_sub(self.drift).filter(|_| self.drift > 0) else { return target };
+        while before < end + PAGE_BYTES / 2 {
+            before += PAGE_BYTES;
+        }
+        before
     }
 
     fn fill(&mut self, end: u64, chunks: u32) {
@@ -248,7 +266,7 @@ impl Spread {
 
     /// Cache line inside the page for the next program: such that it does not cross the page's end.
     fn line(&mut self, chunks: u32) -> u32 {
-        let lines = (CHUNKS_PER_PAGE - chunks % CHUNKS_PER_PAGE + 1).min(CHUNKS_PER_PAGE);
+        let lines = CHUNKS_PER_PAGE - (chunks - 1) % CHUNKS_PER_PAGE;
         match self.wanted.offset {
             OffsetRule::Walk => self.kept % lines,
             OffsetRule::Random => self.random.rand_range(0..u64::from(lines)) as u32,

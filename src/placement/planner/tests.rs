@@ -1,134 +1,13 @@
-use proptest::prelude::*;
+//! The planner against the model of the allocator: each arm by itself here, with others who load in `properties` and `in_step`.
+
+mod host;
+mod in_step;
+mod properties;
 
 use super::*;
-use crate::placement::allocator::{Allocator, PackChoice, Span};
+use crate::placement::allocator::PackChoice;
 use crate::placement::{Addr, Footprint};
-
-const RULES: Rules = Rules { pack_bytes: REGION_BYTES, longest_filler: 896 };
-
-fn wanted(arm: PackMode, programs: u32) -> Wanted {
-    Wanted {
-        programs,
-        arm,
-        fillers_of: if arm == PackMode::OffTwoMeg { arm } else { PackMode::Off },
-        stride: Stride::PageAndGuard,
-        offset: OffsetRule::Walk,
-        seed: 7,
-    }
-}
-
-/// What others do between two of our loads.
-#[derive(Clone, Copy, Debug)]
-enum Churn {
-    Nothing,
-    Load(u32),
-    LoadClassic(u32),
-    /// Unloads what they loaded first.
-    Unload,
-}
-
-/// A host: the allocator, and others who use it too.
-struct Host {
-    packs: Allocator,
-    foreign: Vec<Span>,
-    foreign_chunks: u32,
-    churn: Vec<Churn>,
-    turn: usize,
-    random: oorandom::Rand64,
-}
-
-impl Host {
-    fn new(choice: PackChoice, shift: u64, nodes: u32, churn: Vec<Churn>) -> Self {
-        let packs = Allocator::new(choice, shift, nodes);
-        Self { packs, foreign: Vec::new(), foreign_chunks: 0, churn, turn: 0, random: oorandom::Rand64::new(3) }
-    }
-
-    fn quiet() -> Self {
-        Self::new(PackChoice::First, 0, 1, Vec::new())
-    }
-
-    fn rules(&self) -> Rules {
-        Rules { pack_bytes: self.packs.pack_bytes(), ..RULES }
-    }
-
-    /// Programs of `chunks` chunks, every second of which goes again.
-    fn with_holes(mut self, count: usize, chunks: u32) -> Self {
-        let spans: Vec<Span> = (0..count).map(|_| self.reserve(chunks, FillerKind::Extended)).collect();
-        spans.iter().step_by(2).for_each(|span| self.packs.free(*span));
-        self
-    }
-
-    fn reserve(&mut self, chunks: u32, kind: FillerKind) -> Span {
-        self.packs.reserve(chunks, kind).expect("the module area has room")
-    }
-
-    fn others(&mut self) {
-        let Some(&churn) = self.churn.get(self.turn % self.churn.len().max(1)) else { return };
-        self.turn += 1;
-        match churn {
-            Churn::Nothing => {}
-            Churn::Load(chunks) => {
-                let span = self.reserve(chunks, FillerKind::Extended);
-                self.foreign_chunks += if chunks > PACK { 0 } else { chunks };
-                self.foreign.push(span);
-            }
-            Churn::LoadClassic(chunks) => {
-                let span = self.reserve(chunks, FillerKind::Classic);
-                self.foreign_chunks += chunks;
-                self.foreign.push(span);
-            }
-            Churn::Unload if !self.foreign.is_empty() => {
-                let span = self.foreign.remove(0);
-                self.packs.free(span);
-            }
-            Churn::Unload => {}
-        }
-    }
-
-    fn place(&mut self, wanted: Wanted, len: u32) -> Placed {
-        let mut plan = Planner::new(wanted, self.rules(), &[]);
-        let mut placed = Placed::default();
-        while let Some(step) = plan.next_step() {
-            placed.loads += 1;
-            let number = match step {
-                Step::Filler { chunks, kind } => {
-                    placed.fillers += 1;
-                    self.reserve(chunks, kind);
-                    self.others();
-                    continue;
-                }
-                Step::Plug => None,
-                Step::Measured { number } => Some(number as usize),
-            };
-            let (_, image) = self.packs.load(len, &mut self.random).expect("the module area has room");
-            match (plan.landed(&image), number) {
-                (Landing::Keep, Some(number)) => {
-                    placed.images.truncate(number);
-                    placed.images.push(image);
-                }
-                (Landing::Keep, None) => panic!("a plug is no measured program"),
-                (Landing::Hold, _) => {}
-                (Landing::Restart { from }, _) => placed.restarts.push(from),
-            }
-            self.others();
-        }
-        placed
-    }
-}
-
-#[derive(Debug, Default)]
-struct Placed {
-    images: Vec<Image>,
-    loads: u32,
-    fillers: u32,
-    restarts: Vec<u32>,
-}
-
-impl Placed {
-    fn footprint(&self) -> Footprint {
-        Footprint::of(&self.images)
-    }
-}
+use host::{Churn, Host, PACK, RULES, wanted};
 
 #[test]
 fn a_quiet_pack_needs_one_filler_a_program() {
@@ -184,8 +63,27 @@ fn strides_are_what_they_say() {
 
 #[test]
 fn bodies_of_almost_a_page_and_more_get_pages_of_their_own() {
-    for len in [3717, 4096, 9000] {
-        assert_eq!(Host::quiet().place(wanted(PackMode::Off, 256), len).footprint().own_page_programs, 256, "{len}");
+    // 59, 63, 64, 65, 127, 128, 141 and 192 chunks.
+    for len in [3717, 4000, 4072, 4073, 8100, 8168, 9000, 12_264] {
+        for offset in [OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed] {
+            for stride in [Stride::Page, Stride::PageAndGuard] {
+                let wanted = Wanted { offset, stride, ..wanted(PackMode::Off, 256) };
+                let placed = Host::quiet().with_holes(9, 40).place(wanted, len);
+                assert_eq!(placed.footprint().own_page_programs, 256, "{len} bytes, {offset}, {stride}");
+                assert!(placed.loads <= 4 * 256, "{len} bytes, {offset}, {stride}: {} loads", placed.loads);
+            }
+        }
+    }
+}
+
+#[test]
+fn bodies_of_whole_pages_begin_a_page_in_every_arm() {
+    for (len, pages) in [(4072, 1), (8168, 2)] {
+        for arm in [PackMode::On, PackMode::Off] {
+            let images = Host::quiet().with_holes(9, 40).place(wanted(arm, 128), len).images;
+            assert!(images.iter().all(|image| image.addr.line_in_page() == 0), "{arm}");
+            assert_eq!(Footprint::of(&images).pages_4k, 128 * pages, "{arm}");
+        }
     }
 }
 
@@ -293,90 +191,4 @@ fn where_packs_are_dirty_or_clean_both_arms_still_find_their_places() {
     let placed = host.place(wanted(PackMode::Off, 2048), 121);
     assert_eq!(placed.footprint().own_page_programs, 2048);
     assert!(placed.loads <= 2 * 2048 + 400, "{} loads", placed.loads);
-}
-
-const PACK: u32 = (REGION_BYTES / CHUNK_BYTES) as u32;
-
-fn churn() -> impl Strategy<Value = Vec<Churn>> {
-    // The last entry loads no more than an oversize image now and then.
-    let one = prop_oneof![
-        6 => Just(Churn::Nothing),
-        3 => (1u32..80).prop_map(Churn::Load),
-        1 => (1u32..80).prop_map(Churn::LoadClassic),
-        4 => Just(Churn::Unload),
-        1 => (PACK + 1..PACK + 300).prop_map(Churn::Load),
-    ];
-    proptest::collection::vec(one, 8..60).prop_map(|mut churn| {
-        // As many go as come, and oversize images only once: the area would fill up.
-        let large = |churn: &Churn| matches!(churn, Churn::Load(chunks) if *chunks > PACK);
-        let mut seen = false;
-        churn.retain(|churn| !large(churn) || !std::mem::replace(&mut seen, true));
-        let loads = churn.iter().filter(|churn| matches!(churn, Churn::Load(_) | Churn::LoadClassic(_))).count();
-        churn.extend(std::iter::repeat_n(Churn::Unload, loads));
-        churn
-    })
-}
-
-fn choice() -> impl Strategy<Value = PackChoice> {
-    prop_oneof![Just(PackChoice::First), Just(PackChoice::DirtyOrClean)]
-}
-
-fn offset() -> impl Strategy<Value = OffsetRule> {
-    prop_oneof![Just(OffsetRule::Walk), Just(OffsetRule::Random), Just(OffsetRule::Fixed)]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn whatever_others_load_every_spread_program_has_its_own_page(
-        len in 20u32..9000,
-        programs in 1u32..200,
-        offset in offset(),
-        choice in choice(),
-        shift in 0u64..1025,
-        nodes in 1u32..3,
-        holes in (0usize..40, 1u32..200),
-        churn in churn(),
-    ) {
-        let mut host = Host::new(choice, shift, nodes, churn).with_holes(holes.0, holes.1);
-        let placed = host.place(Wanted { offset, ..wanted(PackMode::Off, programs) }, len);
-        prop_assert_eq!(placed.images.len() as u32, programs);
-        prop_assert_eq!(placed.footprint().own_page_programs, programs);
-        prop_assert!(placed.loads < 200 * programs + 2500, "{} loads", placed.loads);
-    }
-
-    #[test]
-    fn whatever_others_load_every_program_gets_its_own_region(
-        programs in 1u32..40,
-        choice in choice(),
-        shift in 0u64..1025,
-        nodes in 1u32..3,
-        churn in churn(),
-    ) {
-        let mut host = Host::new(choice, shift, nodes, churn);
-        let placed = host.place(wanted(PackMode::OffTwoMeg, programs), 121);
-        prop_assert_eq!(placed.footprint().own_region_programs, programs);
-        prop_assert_eq!(placed.footprint().regions_2m, programs);
-    }
-
-    #[test]
-    fn whatever_others_load_dense_programs_stay_dense(
-        len in 20u32..3900,
-        programs in 64u32..600,
-        choice in choice(),
-        shift in 0u64..1025,
-        holes in (0usize..40, 1u32..200),
-        churn in churn(),
-    ) {
-        // Others load once in ten of our loads.
-        let churn = churn.into_iter().flat_map(|churn| [Churn::Nothing; 9].into_iter().chain([churn])).collect();
-        let mut host = Host::new(choice, shift, 1, churn).with_holes(holes.0, holes.1);
-        let placed = host.place(wanted(PackMode::On, programs), len);
-        prop_assert_eq!(placed.images.len() as u32, programs);
-        let footprint = placed.footprint();
-        let between = host.foreign_chunks.div_ceil(CHUNKS_PER_PAGE);
-        let most = footprint.ideal_pages_4k * 106 / 100 + between + 2;
-        prop_assert!(footprint.pages_4k <= most, "{footprint:?} after {:?}", placed.restarts);
-    }
 }
