@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::fillers::Fillers;
+use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::place::verified;
-use itlbench::machine::kernel::programs::{Programs, SLOTS};
+use itlbench::machine::kernel::programs::{Maps, Programs, SLOTS};
 use itlbench::machine::kernel::{KernelMachine, probe};
 use itlbench::placement::image::REGION_BYTES;
 use itlbench::placement::planner::{Landing, Planner, Rules, Step, Wanted};
@@ -181,10 +182,21 @@ fn bare(programs: &Programs, fillers: &Fillers, gap: u32, publish: bool) -> (f64
         held.push((program, fillers.bare(gap).map(Result::unwrap)));
     }
     let all = began.elapsed();
-    drop(held);
-    drop(maps.retire(programs.load_empty().unwrap().as_fd()));
-    std::thread::sleep(Duration::from_millis(300));
+    unload(programs, maps, held);
     (all.as_secs_f64(), (all - publishing).as_secs_f64())
+}
+
+/// Unloads all of it, a few hundred at a time.
+fn unload<T>(programs: &Programs, mut maps: Maps, held: Vec<T>) {
+    let retired = maps.retire(programs.load_empty().unwrap().as_fd());
+    let mut pace = Pace::blind();
+    for program in held {
+        drop(program);
+        pace.step();
+    }
+    maps.unpublish(&mut pace);
+    drop((maps, retired));
+    std::thread::sleep(Duration::from_millis(300));
 }
 
 /// The kernel walks all programs that jump through an array at each of its updates: how large may one be?
@@ -198,8 +210,7 @@ fn arrays() {
             maps.publish(position, program.as_fd()).unwrap();
         }
         let seconds = began.elapsed().as_secs_f64();
-        drop(maps.retire(programs.load_empty().unwrap().as_fd()));
-        std::thread::sleep(Duration::from_millis(300));
+        unload::<OwnedFd>(&programs, maps, Vec::new());
         seconds
     };
     let sizes = [16, SLOTS, 256, LOADS];

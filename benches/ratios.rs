@@ -1,7 +1,7 @@
 //! What the tool itself costs, each as a ratio within this run: these figures hold on a noisy machine, absolute times do not.
 #![allow(clippy::unwrap_used)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use itlbench::counters::source::{Exclude, Request, Scope, Source};
 use itlbench::counters::{Choice, EventCode, Reading, stream};
+use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::perf::KernelSource;
 use itlbench::machine::kernel::place::verified;
-use itlbench::machine::kernel::programs::Programs;
+use itlbench::machine::kernel::programs::{Maps, Programs};
 use itlbench::machine::kernel::{KernelMachine, probe};
 use itlbench::machine::{Machine, Target};
 use itlbench::trial::Protocol;
@@ -54,7 +55,16 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn settle() {
+/// Unloads all of it, a few hundred at a time.
+fn unload<T>(programs: &Programs, mut maps: Maps, held: Vec<T>) {
+    let retired = maps.retire(programs.load_empty().unwrap().as_fd());
+    let mut pace = Pace::blind();
+    for program in held {
+        drop(program);
+        pace.step();
+    }
+    maps.unpublish(&mut pace);
+    drop((maps, retired));
     std::thread::sleep(Duration::from_millis(300));
 }
 
@@ -71,8 +81,7 @@ fn loading(trigger: TriggerKind) {
             maps.publish(position, program.as_fd()).unwrap();
         }
         ours.push(began.elapsed().as_secs_f64());
-        drop(maps.retire(programs.load_empty().unwrap().as_fd()));
-        settle();
+        unload::<OwnedFd>(&programs, maps, Vec::new());
 
         // Bare: the same instructions, kept by descriptor, never published, so that the kernel patches no jump.
         let maps = programs.maps(LOADS).unwrap();
@@ -84,9 +93,7 @@ fn loading(trigger: TriggerKind) {
             maps.publish(position, program.as_fd()).unwrap();
         }
         poked.push(began.elapsed().as_secs_f64());
-        drop(held);
-        drop(maps.retire(programs.load_empty().unwrap().as_fd()));
-        settle();
+        unload(&programs, maps, held);
     }
     let (ours, bare, poked) = (median(ours), median(bare), median(poked));
     let per = |seconds: f64| seconds * 1e6 / f64::from(LOADS);

@@ -6,21 +6,24 @@
 mod tier;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use itlbench::machine::kernel::KernelMachine;
+use itlbench::machine::kernel::pace::Pace;
+use itlbench::machine::kernel::settle::Settle;
+use itlbench::machine::kernel::{KernelMachine, sys};
 use itlbench::machine::{Machine, Target};
 use itlbench::placement::{Footprint, Image};
 use itlbench::workload::{Case, FillerRule, OffsetRule, PackMode, Spec};
+use libbpf_sys::bpf_insn;
 use socket2::{Domain, SockFilter, Socket, Type};
 
-/// A machine on a settled host: what the test before unloaded is freed on a work queue, up to 24 MiB of it.
+/// The machine of the test before has waited until all of it was free.
 fn machine(harden: bool) -> KernelMachine {
-    std::thread::sleep(Duration::from_millis(1500));
     KernelMachine::new(Some(1), harden, Arc::new(AtomicBool::new(false))).unwrap()
 }
 
@@ -54,6 +57,16 @@ fn every_arm_lies_as_it_should_with_as_many_fillers() {
     }
     let (least, most) = (fillers.values().min().unwrap(), fillers.values().max().unwrap());
     assert!(f64::from(*most) <= f64::from(*least) * 1.15, "{fillers:?}");
+}
+
+#[test]
+fn a_trial_begins_when_all_fillers_of_the_one_before_are_gone() {
+    let Some(_turn) = tier::bpf() else { return };
+    let mut machine = machine(false);
+    let case = chain(&[PackMode::On, PackMode::Off, PackMode::OffTwoMeg], 24).remove(2);
+    let loads: Vec<u32> = (0..4).map(|_| place(&mut machine, &case).1).collect();
+    // 37 fillers of the longest kind to a region; a trial that finds fillers of the one before goes round them with as many again.
+    assert!(loads.iter().all(|fillers| *fillers <= 24 * 38 + 120), "{loads:?}");
 }
 
 #[test]
@@ -198,6 +211,37 @@ fn a_neighbour_who_loads_and_unloads_does_not_spoil_the_placement() {
             assert_eq!(print.missed(case.pack), None, "{case}: {print:?}, {meanwhile} foreign loads");
         }
     }
+}
+
+#[test]
+fn unloading_waits_for_a_free_every_few_hundred_programs() {
+    let Some(_turn) = tier::bpf() else { return };
+    let settle = Settle::watching();
+    for mut pace in [Pace::seeing(&settle), Pace::blind()] {
+        let took = |pace: &mut Pace<'_>, steps| {
+            let began = Instant::now();
+            (0..steps).for_each(|_| pace.step());
+            began.elapsed()
+        };
+        assert!(took(&mut pace, 255) < Duration::from_millis(1), "nothing is waited for yet");
+        // A grace period, and the work queue behind it.
+        let pause = took(&mut pace, 1);
+        assert!(pause > Duration::from_millis(1) && pause < Duration::from_millis(1900), "{pause:?}");
+    }
+}
+
+#[test]
+fn a_program_of_two_functions_is_refused_since_each_has_an_image() {
+    let Some(_turn) = tier::bpf() else { return };
+    let insn = |code, imm| bpf_insn { code, imm, ..Default::default() };
+    let mut call = insn(0x85, 1);
+    call.set_src_reg(1);
+    let (zero, exit) = (insn(0xb7, 0), insn(0x95, 0));
+    let one = sys::load_sched_cls(&[zero, exit]).unwrap();
+    assert!(sys::image(one.as_fd()).unwrap().len > 0);
+    let two = sys::load_sched_cls(&[call, exit, zero, exit]).unwrap();
+    let error = sys::image(two.as_fd()).unwrap_err().to_string();
+    assert_eq!(error, "it has 2 functions, each with an image of its own");
 }
 
 /// A sysctl that goes back to what it was.

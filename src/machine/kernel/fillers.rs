@@ -8,11 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use libbpf_rs::MapHandle;
+use libbpf_rs::{MapCore, MapHandle};
 use libbpf_sys::bpf_insn;
 use socket2::{Domain, SockFilter, Socket, Type};
 
+use super::pace::Pace;
 use super::programs::{prog_array, set_program};
+use super::settle::Extent;
 use super::sys;
 use crate::machine::{MachineError, Result};
 use crate::placement::planner::FillerKind;
@@ -78,6 +80,20 @@ struct Arrays {
 }
 
 impl Arrays {
+    /// Unloads what they hold.
+    fn release(&mut self, pace: &mut Pace<'_>) {
+        for array in self.arrays.drain(..) {
+            for slot in 0..HOLD_SLOTS {
+                // Slots are filled from the first on.
+                if array.delete(&slot.to_ne_bytes()).is_err() {
+                    break;
+                }
+                pace.step();
+            }
+        }
+        self.slots_used = 0;
+    }
+
     fn keep(&mut self, program: &OwnedFd) -> Result<()> {
         if self.arrays.is_empty() || self.slots_used == HOLD_SLOTS {
             self.arrays.push(prog_array(HOLD_SLOTS)?);
@@ -99,10 +115,13 @@ impl Held {
     }
 
     /// Unloads all of it.
-    pub fn release(&mut self) {
-        self.sockets.clear();
-        self.arrays = Arrays::default();
-        self.plugs = Arrays::default();
+    pub fn release(&mut self, pace: &mut Pace<'_>) {
+        for socket in self.sockets.drain(..) {
+            drop(socket);
+            pace.step();
+        }
+        self.arrays.release(pace);
+        self.plugs.release(pace);
     }
 
     /// Keeps a filler loaded without a descriptor.
@@ -113,6 +132,12 @@ impl Held {
     /// Keeps a program like the measured ones loaded without a descriptor.
     pub fn keep_plug(&mut self, program: &OwnedFd) -> Result<()> {
         self.plugs.keep(program)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release(&mut Pace::blind());
     }
 }
 
@@ -198,6 +223,14 @@ fn ebpf_filler(steps: u32) -> io::Result<OwnedFd> {
     sys::load_sched_cls(&insns)
 }
 
+/// The smallest program, and where it lies.
+pub fn smallest() -> Result<(OwnedFd, Extent)> {
+    let program = ebpf_filler(0).map_err(|error| load_failed("filler", &error))?;
+    let image = sys::image(program.as_fd())
+        .map_err(|error| MachineError::failed(format!("failed to query filler: {error}")))?;
+    Ok((program, Extent::of(&image)))
+}
+
 fn ebpf_length(steps: u32) -> Result<u32> {
     let program = ebpf_filler(steps).map_err(|error| load_failed("filler", &error))?;
     let image = sys::image(program.as_fd())
@@ -213,7 +246,7 @@ fn calibrate_cbpf(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>) -> Result
     const BETWEEN: Duration = Duration::from_millis(150);
     let steps = calibration_steps();
     // Held over all attempts: what an attempt has filled stays filled.
-    let (mut programs, mut sockets) = (Vec::new(), Vec::new());
+    let (mut programs, mut sockets) = (Held::new(0), Vec::new());
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             std::thread::sleep(BETWEEN);
@@ -227,7 +260,8 @@ fn calibrate_cbpf(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>) -> Result
             if let Some(gap) = pack::chunk_base(after.addr).0.checked_sub(end(&before)) {
                 seen.push((steps, (gap / pack::CHUNK_BYTES) as u32));
             }
-            programs.extend([before_fd, after_fd]);
+            programs.keep_plug(&before_fd)?;
+            programs.keep_plug(&after_fd)?;
         }
         if let Some(length) = fit(&seen) {
             return Ok(Some(length));
@@ -238,13 +272,13 @@ fn calibrate_cbpf(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>) -> Result
 
 /// Loads programs until many lie one behind the other. In a host's fragmented packs a small program falls into a hole that the
 /// filler before it was too large for, and the distance between them says nothing.
-fn plug(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>, programs: &mut Vec<OwnedFd>) -> Result<()> {
+fn plug(probe: &mut dyn FnMut() -> Result<(OwnedFd, Image)>, programs: &mut Held) -> Result<()> {
     const IN_A_ROW: u32 = 64;
     const MOST: u32 = 4096;
     let (mut in_a_row, mut last) = (0, None);
     for _ in 0..MOST {
         let (program, image) = probe()?;
-        programs.push(program);
+        programs.keep_plug(&program)?;
         in_a_row = if last == Some(pack::chunk_base(image.addr).0) { in_a_row + 1 } else { 0 };
         last = Some(end(&image));
         if in_a_row == IN_A_ROW {

@@ -1,8 +1,9 @@
 //! A case, loaded into the running kernel.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::memory;
+use super::pace::Pace;
 use super::place::Placed;
 use super::settle::Settle;
 use super::trigger::Trigger;
@@ -12,10 +13,8 @@ use crate::placement::mapping::Looks;
 use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
 
-/// Unloaded programs are freed on a work queue; so long it is left alone between two heaps of them.
-const BETWEEN_RELEASES: Duration = Duration::from_millis(20);
-
-/// Programs in the kernel and the trigger that runs them. Dropping it unloads them; the process ending does too, however it ends.
+/// Programs in the kernel and the trigger that runs them. Dropping it unloads them, and leaves word of what is to be waited for; the
+/// process ending unloads them too, however it ends.
 #[derive(Debug)]
 pub struct KernelLoaded<'a> {
     placed: Placed,
@@ -24,6 +23,7 @@ pub struct KernelLoaded<'a> {
     looks: &'a mut Looks,
     latencies_ns: Vec<u64>,
     caveats: Vec<Caveat>,
+    left_word: bool,
 }
 
 impl<'a> KernelLoaded<'a> {
@@ -36,7 +36,7 @@ impl<'a> KernelLoaded<'a> {
         latencies_ns: Vec<u64>,
         caveats: Vec<Caveat>,
     ) -> Self {
-        Self { placed, trigger, settle, looks, latencies_ns, caveats }
+        Self { placed, trigger, settle, looks, latencies_ns, caveats, left_word: false }
     }
 }
 
@@ -82,14 +82,30 @@ impl Loaded for KernelLoaded<'_> {
     }
 
     fn unload(self: Box<Self>) -> Result<u64> {
-        let Self { placed, trigger, settle, .. } = *self;
-        let images = placed.all();
+        let mut loaded = self;
+        loaded.leave_word();
         let began = Instant::now();
-        let retired = placed.unload(trigger.empty_program());
-        trigger.release(&mut || std::thread::sleep(BETWEEN_RELEASES));
-        let unload_ns = began.elapsed().as_nanos() as u64;
-        settle.unloaded(&images);
-        settle.retired(retired);
-        Ok(unload_ns)
+        drop(loaded);
+        Ok(began.elapsed().as_nanos() as u64)
+    }
+}
+
+impl KernelLoaded<'_> {
+    /// Tells what is going to be free; once.
+    fn leave_word(&mut self) {
+        if !std::mem::replace(&mut self.left_word, true) {
+            let extents = self.placed.extents(self.settle);
+            self.settle.unloaded(extents);
+        }
+    }
+}
+
+impl Drop for KernelLoaded<'_> {
+    fn drop(&mut self) {
+        self.leave_word();
+        let mut pace = Pace::seeing(self.settle);
+        let retired = self.placed.unload(self.trigger.empty_program(), &mut pace);
+        self.trigger.release(&mut pace);
+        self.settle.retired(retired);
     }
 }

@@ -6,6 +6,7 @@ pub mod fillers;
 pub mod loaded;
 pub mod memory;
 pub mod meters;
+pub mod pace;
 pub mod pagewalk;
 pub mod perf;
 pub mod pin;
@@ -34,7 +35,7 @@ use self::pin::Pinned;
 use self::place::{Placer, verified};
 use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
-use self::settle::Settle;
+use self::settle::{Extent, Settle};
 use self::tandem::KernelTandem;
 use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem};
 use crate::caveat::Caveat;
@@ -113,7 +114,7 @@ impl KernelMachine {
         let loads: Vec<_> = (0..8).map(|_| probe_load(&programs, &maps)).collect::<Result<_>>()?;
         let images: Vec<Image> = loads.iter().map(|(_, image)| *image).collect();
         drop(loads);
-        self.settle.unloaded(&images);
+        self.settle.unloaded(images.iter().map(Extent::of));
         Ok(share_pages(&images))
     }
 
@@ -129,7 +130,7 @@ impl KernelMachine {
             landed.push(image);
             Ok((program, image))
         })?;
-        self.settle.unloaded(&landed);
+        self.settle.unloaded(landed.iter().map(Extent::of));
         self.kits.insert((trigger, body), Kit { programs, fillers });
         Ok(())
     }
@@ -166,7 +167,8 @@ impl Machine for KernelMachine {
         let latencies_ns = kit.programs.take_latencies_ns();
         if case.fillers == FillerRule::Release {
             // Grace periods and work queues must not run within the windows.
-            self.settle.released(&placed.all());
+            let released = placed.release(&self.settle);
+            self.settle.unloaded(released);
             placed.cost.settle_ns += self.settle.wait().as_nanos() as u64;
         }
         let trigger = trigger::open(case.trigger, seed, &kit.programs, &placed)?;
@@ -212,6 +214,13 @@ impl Machine for KernelMachine {
             caveats.push(Caveat::PackOffEmulated);
         }
         caveats
+    }
+}
+
+/// The next machine of this process, or the next process, finds a settled host.
+impl Drop for KernelMachine {
+    fn drop(&mut self) {
+        self.settle.wait();
     }
 }
 

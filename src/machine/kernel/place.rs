@@ -8,14 +8,16 @@ use std::time::Instant;
 use libbpf_rs::MapHandle;
 
 use super::fillers::{Fillers, Held};
+use super::pace::Pace;
 use super::programs::{Maps, Programs};
+use super::settle::{Extent, Settle};
 use super::sys;
 use super::trigger::load_failed;
 use crate::machine::{MachineError, Result};
 use crate::placement::planner::{FillerKind, Landing, Planner, Rules, Step, Wanted};
-use crate::placement::{Addr, Image};
+use crate::placement::{Addr, Image, pack};
 use crate::trial::LoadCost;
-use crate::workload::{Case, FillerRule};
+use crate::workload::Case;
 
 /// Everything one load of a case has put into the kernel. Dropping it unloads: the descriptors here are the only holders.
 #[derive(Debug)]
@@ -26,20 +28,55 @@ pub struct Placed {
     /// Loaded and not run.
     pub beside: Vec<Image>,
     pub cost: LoadCost,
+    /// Fillers and plugs.
+    extras: Extras,
     held: Held,
 }
 
+/// Where plugs lie, and where fillers should: they have no address that could be asked for.
+#[derive(Debug, Default)]
+struct Extras {
+    plugs: Vec<Extent>,
+    fillers: Vec<Extent>,
+    /// First address behind what was loaded last.
+    end: u64,
+}
+
+impl Extras {
+    fn filler(&mut self, chunks: u32) {
+        let bytes = chunks * pack::CHUNK_BYTES as u32;
+        self.fillers.push(Extent { base: self.end, bytes });
+        self.end += u64::from(bytes);
+    }
+}
+
 impl Placed {
-    /// Where all of it lies, run or not.
-    pub fn all(&self) -> Vec<Image> {
-        [self.images.as_slice(), &self.beside].concat()
+    /// Everything that is going to be free once this is unloaded; fillers only as far as they are where they should be.
+    pub fn extents(&self, settle: &Settle) -> Vec<Extent> {
+        let measured = self.images.iter().chain(&self.beside).map(Extent::of);
+        measured.chain(self.held(settle)).collect()
     }
 
-    /// Unloads all of it; returns the arrays to keep until the programs are gone.
-    pub fn unload(self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
-        let Self { maps, held, .. } = self;
-        drop(held);
-        maps.retire(empty)
+    /// The same for fillers and plugs alone.
+    fn held(&self, settle: &Settle) -> Vec<Extent> {
+        let fillers = settle.found(&self.extras.fillers);
+        self.extras.plugs.iter().copied().chain(fillers).collect()
+    }
+
+    /// Unloads fillers and plugs; returns where they lay.
+    pub fn release(&mut self, settle: &Settle) -> Vec<Extent> {
+        let extents = self.held(settle);
+        self.held.release(&mut Pace::seeing(settle));
+        self.extras = Extras::default();
+        extents
+    }
+
+    /// Unloads all of it, with every jump led to `empty` first; returns the arrays to keep until the programs are gone.
+    pub fn unload(&mut self, empty: BorrowedFd<'_>, pace: &mut Pace<'_>) -> Vec<MapHandle> {
+        self.held.release(pace);
+        let retired = self.maps.retire(empty);
+        self.maps.unpublish(pace);
+        retired
     }
 }
 
@@ -75,6 +112,7 @@ impl Placer<'_> {
             order,
             images: vec![Image { addr: Addr(0), len: 0 }; case.loaded() as usize],
             recent: VecDeque::new(),
+            extras: Extras::default(),
             held: Held::new(self.most_sockets.saturating_sub(self.descriptors(case))),
             cost: LoadCost::default(),
             maps: &maps,
@@ -87,14 +125,11 @@ impl Placer<'_> {
             }
             None => load.plain()?,
         }
-        let Load { mut images, mut held, mut cost, .. } = load;
-        if case.fillers == FillerRule::Release {
-            held.release();
-        }
+        let Load { mut images, extras, held, mut cost, .. } = load;
         cost.load_ns = began.elapsed().as_nanos() as u64;
         cost.programs = case.loaded();
         let beside = images.split_off(case.programs as usize);
-        Ok(Placed { maps, images, beside, cost, held })
+        Ok(Placed { maps, images, beside, cost, extras, held })
     }
 }
 
@@ -107,7 +142,8 @@ struct Load<'a> {
     programs: u32,
     images: Vec<Image>,
     /// Programs whose numbers may be given again, oldest first. Their places stay taken as long as they are here.
-    recent: VecDeque<(u32, OwnedFd)>,
+    recent: VecDeque<(u32, OwnedFd, Image)>,
+    extras: Extras,
     held: Held,
     cost: LoadCost,
 }
@@ -121,8 +157,9 @@ impl Load<'_> {
                     let program = self.placer.programs.load_plug(self.maps);
                     let program =
                         program.map_err(|error| load_failed(self.placer.programs.trigger(), "plug", &error))?;
-                    plan.landed(&verified(&program)?);
-                    self.plug(&program)?;
+                    let image = verified(&program)?;
+                    plan.landed(&image);
+                    self.plug(&program, &image)?;
                 }
                 Step::Measured { number } => self.measured(number, &mut plan)?,
             }
@@ -136,19 +173,20 @@ impl Load<'_> {
         match plan.landed(&image) {
             Landing::Keep => {
                 self.publish(position, &program, image)?;
-                self.recent.push_back((number, program));
+                self.extras.end = pack::end(&image);
+                self.recent.push_back((number, program, image));
             }
-            Landing::Hold => self.plug(&program)?,
+            Landing::Hold => self.plug(&program, &image)?,
             Landing::Restart { from } => {
-                self.plug(&program)?;
-                let keep = self.recent.partition_point(|(number, _)| *number < from);
-                for (_, program) in self.recent.split_off(keep) {
-                    self.plug(&program)?;
+                let keep = self.recent.partition_point(|(number, ..)| *number < from);
+                for (_, program, image) in self.recent.split_off(keep) {
+                    self.plug(&program, &image)?;
                 }
+                self.plug(&program, &image)?;
             }
         }
         let settled = plan.settled();
-        while self.recent.front().is_some_and(|(number, _)| *number < settled) {
+        while self.recent.front().is_some_and(|(number, ..)| *number < settled) {
             self.recent.pop_front();
         }
         Ok(())
@@ -184,13 +222,16 @@ impl Load<'_> {
         })
     }
 
-    fn plug(&mut self, program: &OwnedFd) -> Result<()> {
+    fn plug(&mut self, program: &OwnedFd, image: &Image) -> Result<()> {
         self.cost.plugs += 1;
+        self.extras.plugs.push(Extent::of(image));
+        self.extras.end = pack::end(image);
         self.held.keep_plug(program)
     }
 
     fn filler(&mut self, chunks: u32, kind: FillerKind) -> Result<()> {
         self.cost.fillers += 1;
+        self.extras.filler(chunks);
         if self.placer.stop.load(Ordering::Relaxed) {
             return Err(MachineError::interrupted());
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder};
 use libbpf_sys::bpf_insn;
 
+use super::pace::Pace;
 use super::sys;
 use super::trigger::Form;
 use crate::machine::{MachineError, Result};
@@ -280,14 +281,29 @@ impl Maps {
     /// Lets go of the programs. Deleting the target of a direct jump waits for an RCU grace period each
     /// (`bpf_arch_poke_desc_update`), 11 ms a program on an idle box; replacing it does not. So every jump is led to `empty`, and
     /// the arrays are to be kept until the programs that jump through them are gone.
-    pub fn retire(self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
+    pub fn retire(&mut self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
         for array in &self.successors {
             for slot in 0..self.slots {
                 // If it cannot be replaced it is deleted when the array goes: slower, and as clean.
                 let _ = set_program(array, slot, empty);
             }
         }
-        self.successors
+        std::mem::take(&mut self.successors)
+    }
+
+    /// Lets go of every program that is still here: all, if a load was broken off, and none the second time.
+    pub fn unpublish(&mut self, pace: &mut Pace<'_>) {
+        for program in self.descriptors.take().into_iter().flatten() {
+            drop(program);
+            pace.step();
+        }
+        let Some(by_position) = self.by_position.take() else { return };
+        for position in 0..self.programs {
+            let slots = self.deal.of(position);
+            if slots.filter(|slot| by_position.delete(&slot.to_ne_bytes()).is_ok()).count() > 0 {
+                pace.step();
+            }
+        }
     }
 
     /// Executions by position, as counted in the check pass.
@@ -299,6 +315,12 @@ impl Maps {
             .unwrap_or_default();
         let counts = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
         Ok(counts.take(programs as usize).collect())
+    }
+}
+
+impl Drop for Maps {
+    fn drop(&mut self) {
+        self.unpublish(&mut Pace::blind());
     }
 }
 

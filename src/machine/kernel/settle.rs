@@ -7,28 +7,39 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapHandle, Object, ObjectBuilder, ProgramInput};
 
+use crate::placement::image::PAGE_BYTES;
 use crate::placement::{Image, pack};
 
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/peek.bpf.o"));
-/// What a freed chunk holds, or what `peek` says of an unmapped one.
-const FREED: u32 = 0xcccc_cccc;
 /// Grace periods are longer under load; a minute of waiting would be worse than a disturbed placement, which is verified.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// So long without a single free: what is left is somebody else's program of the same size, or a kernel that leaves freed text as it
+/// was (5.18).
+const STALLED: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(3);
 /// Where kernel memory cannot be read: an average free takes 21 ms, most take less than this.
 const BLIND_WAIT: Duration = Duration::from_millis(400);
 
-/// How long nothing more may become free before what follows the images is taken to belong to others.
-const STALLED: Duration = Duration::from_millis(90);
+/// What an image takes in memory, header included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub base: u64,
+    pub bytes: u32,
+}
+
+impl Extent {
+    /// The chunks of `image`.
+    pub fn of(image: &Image) -> Self {
+        Self { base: pack::base(image), bytes: pack::chunks(image.len) * pack::CHUNK_BYTES as u32 }
+    }
+}
 
 /// Watches freed memory.
 #[derive(Debug)]
 pub struct Settle {
     peek: Option<Object>,
-    /// Our own images by address and size in memory: these are waited for.
-    own: Vec<(u64, u32)>,
-    /// Chunks right behind them: mostly our fillers, which have no address of their own, but possibly others' programs.
-    behind: Vec<u64>,
+    /// What was unloaded and may not be free yet.
+    pending: Vec<Extent>,
     /// Arrays whose direct jumps lead to the empty program; see [`Maps::retire`](super::programs::Maps::retire).
     retired: Vec<MapHandle>,
 }
@@ -37,7 +48,7 @@ impl Settle {
     /// Loads the peek program; where that is refused (lockdown=confidentiality) waiting is blind.
     pub fn watching() -> Self {
         let peek = ObjectBuilder::default().open_memory(OBJECT).and_then(|open| open.load()).ok();
-        Self { peek, own: Vec::new(), behind: Vec::new(), retired: Vec::new() }
+        Self { peek, pending: Vec::new(), retired: Vec::new() }
     }
 
     /// Whether freed memory can be seen.
@@ -45,17 +56,48 @@ impl Settle {
         self.peek.is_some()
     }
 
-    /// Remembers programs that have been unloaded: their own chunks, and whatever was loaded right behind each.
-    pub fn unloaded(&mut self, images: &[Image]) {
-        for image in images {
-            self.own.push((pack::base(image), pack::chunks(image.len) * pack::CHUNK_BYTES as u32));
-            self.behind.push(pack::end(image));
+    /// Where fillers really lie that should lie at `expected`, in the order of their loading; those that are found nowhere are left out.
+    /// One that did not fit into a pack begins the next one, a page behind its end, and others follow it there.
+    pub fn found(&self, expected: &[Extent]) -> Vec<Extent> {
+        let (mut found, mut end, mut shift) = (Vec::with_capacity(expected.len()), 0, 0);
+        for extent in expected {
+            shift = if extent.base == end { shift } else { 0 };
+            end = extent.base + u64::from(extent.bytes);
+            let base = extent.base + shift;
+            let next_pack =
+                || (base.next_multiple_of(PAGE_BYTES)..=end + shift + 2 * PAGE_BYTES).step_by(PAGE_BYTES as usize);
+            let Some(there) = std::iter::once(base).chain(next_pack()).find_map(|at| self.at(at, extent.bytes)) else {
+                continue;
+            };
+            shift = there.base - extent.base;
+            found.push(there);
+        }
+        found
+    }
+
+    /// The program that begins at `base`, if it is as large as `bytes` or little smaller: fillers may be a chunk or two too short.
+    fn at(&self, base: u64, bytes: u32) -> Option<Extent> {
+        const SLACK_BYTES: u32 = 2 * pack::CHUNK_BYTES as u32;
+        let size = self.word(base).filter(|size| size.is_multiple_of(pack::CHUNK_BYTES as u32))?;
+        (size > 0 && size <= bytes && bytes - size <= SLACK_BYTES).then_some(Extent { base, bytes: size })
+    }
+
+    /// Waits for one free, no longer than `longest`.
+    pub fn wait_for(&self, extent: &Extent, longest: Duration) {
+        let began = Instant::now();
+        while self.holds(extent) && began.elapsed() < longest {
+            std::thread::sleep(POLL);
         }
     }
 
-    /// Remembers that what was loaded behind each of `images` has been unloaded, but not they.
-    pub fn released(&mut self, images: &[Image]) {
-        self.behind.extend(images.iter().map(pack::end));
+    /// Whether a program of exactly that size begins there now; false where kernel memory cannot be read.
+    fn holds(&self, extent: &Extent) -> bool {
+        self.word(extent.base) == Some(extent.bytes)
+    }
+
+    /// Remembers what is being unloaded.
+    pub fn unloaded(&mut self, extents: impl IntoIterator<Item = Extent>) {
+        self.pending.extend(extents);
     }
 
     /// Keeps arrays until the programs that jump through them are gone.
@@ -72,8 +114,8 @@ impl Settle {
 
     fn wait_for_frees(&mut self) -> Duration {
         let began = Instant::now();
-        let (mut own, mut behind) = (std::mem::take(&mut self.own), std::mem::take(&mut self.behind));
-        if own.is_empty() && behind.is_empty() {
+        let mut pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
             return Duration::ZERO;
         }
         if !self.sees() {
@@ -81,16 +123,15 @@ impl Settle {
             return began.elapsed();
         }
         let mut progressed = Instant::now();
-        while began.elapsed() < LONGEST_WAIT {
-            let before = own.len() + behind.len();
+        while began.elapsed() < LONGEST_WAIT && progressed.elapsed() < STALLED {
+            let before = pending.len();
             // Once somebody else's program lies there, the word is not our size any more.
-            own.retain(|&(address, size)| self.word(address) == Some(size));
-            behind.retain(|&address| self.word(address).is_some_and(|word| word != FREED));
-            if own.len() + behind.len() < before {
-                progressed = Instant::now();
-            }
-            if behind.is_empty() && own.is_empty() || own.is_empty() && progressed.elapsed() > STALLED {
+            pending.retain(|extent| self.holds(extent));
+            if pending.is_empty() {
                 break;
+            }
+            if pending.len() < before {
+                progressed = Instant::now();
             }
             std::thread::sleep(POLL);
         }

@@ -128,7 +128,11 @@ pub fn image(program: BorrowedFd<'_>) -> io::Result<Image> {
     if result < 0 {
         return Err(io::Error::from_raw_os_error(-result));
     }
-    Ok(Image { addr: Addr(ksym), len: length })
+    // The kernel answers with the number there is, whatever was asked for.
+    match info.nr_jited_func_lens {
+        0 | 1 => Ok(Image { addr: Addr(ksym), len: length }),
+        functions => Err(io::Error::other(format!("it has {functions} functions, each with an image of its own"))),
+    }
 }
 
 /// Lets the kernel count and time every execution of every program, as long as the descriptor is open. It slows them all down.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Trigger, attach_failed, cgroup, cls, kprobe, socket, spots, syscall, tracepoint, uprobe, xdp};
 use crate::machine::kernel::fillers::load_failed;
+use crate::machine::kernel::pace::Pace;
 use crate::machine::kernel::programs::{Maps, Programs};
 use crate::machine::{Fired, MachineError, Result, Target};
 use crate::trial::Check;
@@ -17,8 +18,6 @@ use crate::workload::TriggerKind;
 const CHECKED_HITS: u32 = 3;
 /// A packet may be left to ksoftirqd.
 const LATEST: Duration = Duration::from_millis(500);
-/// Programs that are let go at once.
-const RELEASED_AT_ONCE: usize = 128;
 
 /// Where programs hang.
 pub trait Hook: Debug {
@@ -28,6 +27,16 @@ pub trait Hook: Debug {
     }
     /// Hits it: every program runs `times` times.
     fn hit(&mut self, target: Target, times: u32) -> io::Result<()>;
+}
+
+/// No hook any more.
+#[derive(Debug)]
+struct Gone;
+
+impl Hook for Gone {
+    fn hit(&mut self, _target: Target, _times: u32) -> io::Result<()> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
 }
 
 /// One of two alike hooks.
@@ -170,15 +179,11 @@ impl Trigger for Attached {
         self.empty.as_fd()
     }
 
-    fn release(self: Box<Self>, pause: &mut dyn FnMut()) {
-        let Self { hook, programs, .. } = *self;
-        drop(hook);
-        let mut programs = Rc::into_inner(programs).unwrap_or_default();
-        while !programs.is_empty() {
-            programs.truncate(programs.len().saturating_sub(RELEASED_AT_ONCE));
-            if !programs.is_empty() {
-                pause();
-            }
+    fn release(&mut self, pace: &mut Pace<'_>) {
+        self.hook = Box::new(Gone);
+        for program in Rc::get_mut(&mut self.programs).map(std::mem::take).unwrap_or_default() {
+            drop(program);
+            pace.step();
         }
     }
 }

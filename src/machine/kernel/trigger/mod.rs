@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::fillers;
+use super::pace::Pace;
 use super::place::Placed;
 use super::programs::{Maps, Programs};
 use crate::machine::{Fired, MachineError, Result, Target};
@@ -42,8 +43,8 @@ pub trait Trigger: Debug {
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
     /// The program that does nothing.
     fn empty_program(&self) -> BorrowedFd<'_>;
-    /// Takes what was attached off its hook, and lets go of the programs a few at a time; `pause` waits for those to be free.
-    fn release(self: Box<Self>, pause: &mut dyn FnMut());
+    /// Takes what was attached off its hook, and lets go of the programs a few at a time.
+    fn release(&mut self, pace: &mut Pace<'_>);
 }
 
 /// Prepares the trigger of a case whose programs are loaded.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Trigger;
 use crate::machine::kernel::fillers::load_failed;
+use crate::machine::kernel::pace::Pace;
 use crate::machine::kernel::programs::{Maps, Programs, prog_array, set_program};
 use crate::machine::kernel::sys::TestRun;
 use crate::machine::{Fired, MachineError, Result, Target};
@@ -115,5 +116,5 @@ impl Trigger for TailCalls {
     }
 
     /// The prog arrays hold the programs, see [`Maps::retire`].
-    fn release(self: Box<Self>, _pause: &mut dyn FnMut()) {}
+    fn release(&mut self, _pace: &mut Pace<'_>) {}
 }
