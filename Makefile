@@ -26,7 +26,7 @@ test: deps ## run every test this host allows; the rest print SKIP and why (REQU
 	$(CARGO) test --locked -- --show-output
 
 bench: deps ## print the budget ratios of the tool itself
-	$(CARGO) bench --locked --bench ratios --bench placement --bench run_files --bench model
+	$(CARGO) bench --locked --bench ratios --bench placement --bench layout --bench run_files --bench model
 
 aa: build ## how often the same is called different here: PAIRS=200 A/A pairs, some 20 minutes as root; can be stopped and resumed
 	@sh scripts/aa.sh target/release/itlbench aa-runs $(PAIRS)

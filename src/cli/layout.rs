@@ -34,6 +34,10 @@ pub struct Args {
     /// Also say how many translations the same code would need under another mapping or placement
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WORLD")]
     pub what_if: Vec<WhatIf>,
+    /// Also list trampolines, dispatchers and subprograms by name where that takes seconds: on a host with more than 3000 pieces of
+    /// JITed code
+    #[arg(long)]
+    pub kallsyms: bool,
     /// Also read from the page tables by which pages the code is mapped. Without it nothing is loaded into the kernel
     #[arg(long)]
     pub observe_mapping: bool,
@@ -46,10 +50,22 @@ pub enum Format {
     Json,
 }
 
+/// /proc/kallsyms is read up to so many pieces of BPF code. For each of them the kernel walks the list of all (`bpf_get_kallsym`):
+/// at 10 000 that takes seconds.
+const MOST_SYMBOLS: usize = 3000;
+
+/// Whether /proc/kallsyms is read whatever it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kallsyms {
+    Always,
+    UnlessMany,
+}
+
 /// What was asked of the host.
 #[derive(Debug)]
 struct Asked {
     survey: Survey,
+    kallsyms_read: bool,
     areas: Vec<Area>,
     packs: Option<Packs>,
     notes: Vec<String>,
@@ -58,7 +74,8 @@ struct Asked {
 /// Writes the layout; returns the exit code.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let root = Path::new("/");
-    let asked = Asked::of(root, machines::jited_programs(), &args.own)?;
+    let kallsyms = if args.kallsyms { Kallsyms::Always } else { Kallsyms::UnlessMany };
+    let asked = Asked::of(root, machines::jited_programs(), &args.own, kallsyms)?;
     let totals = asked.survey.totals();
     let mapping = (args.observe_mapping && totals.codes > 0).then(|| machines::observe_mapping(&asked.survey.images()));
     let seen = mapping.as_ref().and_then(|observed| match observed {
@@ -77,6 +94,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         reach: reach.as_ref(),
         mapping: mapping.as_ref(),
         own: &args.own,
+        kallsyms_read: asked.kallsyms_read,
         notes: &notes,
         most_rows: args.rows,
     };
@@ -110,15 +128,26 @@ fn what_if(world: WhatIf, images: &[Image], core: Option<&Core>) -> String {
 
 impl Asked {
     /// Reads `/proc` below `root` and puts it together with the kernel's list of programs, or with why it could not be had.
-    fn of(root: &Path, programs: Result<Vec<Program>, String>, own: &str) -> Result<Self, Failure> {
+    fn of(root: &Path, programs: Result<Vec<Program>, String>, own: &str, kallsyms: Kallsyms) -> Result<Self, Failure> {
         let read =
             |name: &str| std::fs::read(root.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let symbols = Symbols::parse(&read("proc/kallsyms").unwrap_or_default());
         let mut notes = Vec::new();
         let programs = programs.unwrap_or_else(|reason| {
             notes.push(format!("lengths, ids and types are unknown: {reason}"));
             Vec::new()
         });
+        let pieces = programs.iter().map(|program| program.images.len()).sum::<usize>();
+        let kallsyms_read = kallsyms == Kallsyms::Always || pieces <= MOST_SYMBOLS;
+        let symbols = match kallsyms_read {
+            true => Symbols::parse(&read("proc/kallsyms").unwrap_or_default()),
+            false => {
+                notes.push(format!(
+                    "with {pieces} pieces of code /proc/kallsyms takes seconds and is not read: addresses are those of the kernel's list of \
+                     programs, trampolines and dispatchers are not seen, subprograms have no names; --kallsyms reads it"
+                ));
+                Symbols::default()
+            }
+        };
         let survey = Survey::of(&symbols.symbols, &programs, own);
         let hidden = symbols.hidden.max(survey.hidden);
         if survey.codes.is_empty() && hidden > 0 {
@@ -134,7 +163,7 @@ impl Asked {
         let known: Vec<Addr> = survey.codes.iter().map(|code| code.addr).collect();
         let packs = read("proc/vmallocinfo").ok().and_then(|text| Packs::of(&vmalloc::parse(&text), &known));
         let areas = area::areas(&survey, packs.as_ref());
-        Ok(Self { survey, areas, packs, notes })
+        Ok(Self { survey, kallsyms_read, areas, packs, notes })
     }
 }
 
@@ -180,7 +209,35 @@ mod tests {
         let root = tempfile::tempdir().expect("directory");
         std::fs::create_dir(root.path().join("proc")).expect("proc");
         std::fs::write(root.path().join("proc/kallsyms"), kallsyms).expect("kallsyms");
-        Asked::of(root.path(), programs, "itlbench")
+        Asked::of(root.path(), programs, "itlbench", Kallsyms::UnlessMany)
+    }
+
+    fn many(count: u64) -> Vec<Program> {
+        let image = |at| Image { addr: Addr(0xffff_ffff_c000_0008 + at * 64), len: 30 };
+        let one =
+            |at| Program { id: at as u32, name: "many".to_owned(), kind: "xdp".to_owned(), images: vec![image(at)] };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn symbols_of_thousands_of_programs_are_read_only_if_asked_for() {
+        let with = |programs, kallsyms| {
+            let root = tempfile::tempdir().expect("directory");
+            std::fs::create_dir(root.path().join("proc")).expect("proc");
+            let text = "ffffffffd0000008 t bpf_trampoline_1\t[bpf]\n";
+            std::fs::write(root.path().join("proc/kallsyms"), text).expect("kallsyms");
+            Asked::of(root.path(), Ok(many(programs)), "itlbench", kallsyms).expect("laid out")
+        };
+        let few = with(3000, Kallsyms::UnlessMany);
+        assert_eq!((few.kallsyms_read, few.survey.totals().trampolines), (true, 1));
+        let skipped = with(3001, Kallsyms::UnlessMany);
+        assert_eq!((skipped.kallsyms_read, skipped.survey.totals().trampolines), (false, 0));
+        assert!(
+            skipped.notes[0].contains("3001 pieces") && skipped.notes[0].contains("--kallsyms"),
+            "{:?}",
+            skipped.notes
+        );
+        assert_eq!(with(3001, Kallsyms::Always).survey.totals().trampolines, 1);
     }
 
     #[test]

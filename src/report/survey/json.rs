@@ -14,6 +14,8 @@ struct Document<'a> {
     /// Programs that the kernel gives no address for.
     hidden: u32,
     own_prefix: &'a str,
+    /// Without it trampolines and dispatchers are not counted.
+    kallsyms_read: bool,
     packs: Option<&'a Packs>,
     itlb: Option<&'a Reach>,
     mapping: Option<&'a Observed>,
@@ -40,6 +42,7 @@ pub fn json(sheet: &Sheet<'_>) -> serde_json::Result<String> {
         totals: sheet.survey.totals(),
         hidden: sheet.survey.hidden,
         own_prefix: sheet.own,
+        kallsyms_read: sheet.kallsyms_read,
         packs: sheet.packs,
         itlb: sheet.reach,
         mapping: sheet.mapping,

@@ -22,6 +22,8 @@ pub struct Sheet<'a> {
     pub mapping: Option<&'a Observed>,
     /// Prefix of the names that count as own.
     pub own: &'a str,
+    /// Whether trampolines, dispatchers and the names of subprograms are in it.
+    pub kallsyms_read: bool,
     /// What the reader must know about what is missing.
     pub notes: &'a [String],
     /// Most rows of the table; JSON has them all.
@@ -48,6 +50,7 @@ mod tests {
             reach: Some(&reach),
             mapping: None,
             own: "itlbench",
+            kallsyms_read: true,
             notes: &notes,
             most_rows,
         });
@@ -77,6 +80,7 @@ mod tests {
             reach: None,
             mapping: None,
             own: "itlbench",
+            kallsyms_read: true,
             notes: &[],
             most_rows: 9,
         };
@@ -95,6 +99,7 @@ mod tests {
             assert_eq!(value["totals"]["pages_4k"], 5);
             assert_eq!(value["areas"][0]["cells"][0], serde_json::json!([184, 3600]));
             assert_eq!(value["mapping"], serde_json::Value::Null);
+            assert_eq!(value["kallsyms_read"], true);
         });
     }
 }
