@@ -27,8 +27,12 @@ const BREAK: i32 = 4;
 /// Shades between the least and the most code in a page.
 const SHADES: u64 = 8;
 const EMPTY: RGBColor = RGBColor(0xee, 0xee, 0xee);
-/// Top of the maps.
-const TOP: i32 = 226;
+/// Top of the words over the first maps; of the maps below their words; pixels between one pair of maps and the next.
+const TOP: i32 = 146;
+const WORDS: i32 = 80;
+const BETWEEN: i32 = 24;
+/// Arms in the order of reading: two side by side.
+const ARMS: [PackMode; 4] = [PackMode::On, PackMode::Off, PackMode::Placebo, PackMode::OffTwoMeg];
 
 /// The pages of one arm.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +60,7 @@ impl LayoutMap {
             let mut of_arm = trials().filter(|trial| trial.case.programs == programs && trial.case.pack == pack);
             of_arm.find(|trial| !trial.images.is_empty()).map(|trial| Map::of(pack, &trial.images))
         };
-        let maps: Vec<Map> = [PackMode::On, PackMode::Off].into_iter().filter_map(map).collect();
+        let maps: Vec<Map> = ARMS.into_iter().filter_map(map).collect();
         let simulated = summary.run.manifest.machine == MachineKind::Sim;
         let machine = if simulated { "the simulated machine" } else { "the kernel" };
         let title = format!("{workload}: where {programs} programs lie");
@@ -138,13 +142,14 @@ impl Map {
         ]
     }
 
-    fn paint<DB: DrawingBackend>(&self, root: &Area<DB>, left: i32) -> Painted<(), DB> {
+    /// With its words from `top` on.
+    fn paint<DB: DrawingBackend>(&self, root: &Area<DB>, (left, top): (i32, i32)) -> Painted<(), DB> {
         let [title, density, from] = self.words();
-        root.draw_text(&title, &plain(20, &frame::color(self.pack)), (left, 146))?;
-        root.draw_text(&density, &plain(17, &INK), (left, 172))?;
-        root.draw_text(&from, &plain(16, &MUTED), (left, 195))?;
+        root.draw_text(&title, &plain(20, &frame::color(self.pack)), (left, top))?;
+        root.draw_text(&density, &plain(17, &INK), (left, top + 26))?;
+        root.draw_text(&from, &plain(16, &MUTED), (left, top + 49))?;
         for (y, pages) in self.drawn() {
-            let top = TOP + y;
+            let top = top + WORDS + y;
             let width = PAGES_PER_ROW as i32 * CELL;
             root.draw(&Rectangle::new([(left, top), (left + width, top + CELL - 1)], EMPTY.filled()))?;
             for (from, to, color) in runs(pages, self.pack) {
@@ -177,33 +182,43 @@ fn shade(bytes: u64, pack: PackMode) -> Option<RGBColor> {
 
 impl Picture for LayoutMap {
     fn height(&self) -> u32 {
-        let tallest = self.maps.iter().map(Map::height).max().unwrap_or(0).max(6 * CELL);
-        (TOP + tallest + 24 + FOOT) as u32
+        let pairs: i32 = self.maps.chunks(2).map(|pair| pair_height(pair) + BETWEEN).sum();
+        (TOP + pairs + FOOT) as u32
     }
 
     fn paint<DB: DrawingBackend>(&self, root: &Area<DB>) -> Painted<(), DB> {
         self.frame.paint(root)?;
-        scale_bar(root)?;
-        for (map, left) in self.maps.iter().zip([28, WIDTH as i32 - 28 - PAGES_PER_ROW as i32 * CELL]) {
-            map.paint(root, left)?;
+        let arms: Vec<PackMode> = self.maps.iter().map(|map| map.pack).collect();
+        scale_bar(root, &arms)?;
+        let mut top = TOP;
+        for pair in self.maps.chunks(2) {
+            for (map, left) in pair.iter().zip([28, WIDTH as i32 - 28 - PAGES_PER_ROW as i32 * CELL]) {
+                map.paint(root, (left, top))?;
+            }
+            top += pair_height(pair) + BETWEEN;
         }
         Ok(())
     }
 }
 
-fn scale_bar<DB: DrawingBackend>(root: &Area<DB>) -> Painted<(), DB> {
+/// Two maps side by side, with their words.
+fn pair_height(pair: &[Map]) -> i32 {
+    WORDS + pair.iter().map(Map::height).max().unwrap_or(0).max(6 * CELL)
+}
+
+fn scale_bar<DB: DrawingBackend>(root: &Area<DB>, arms: &[PackMode]) -> Painted<(), DB> {
     let (mut x, y) = (28, 108);
     let words = plain(16, &MUTED);
     root.draw(&Rectangle::new([(x, y), (x + 22, y + 16)], EMPTY.filled()))?;
     root.draw_text("no code of ours", &words, (x + 30, y))?;
     x += 200;
     root.draw_text("1 byte", &text(16, &MUTED, (HPos::Right, VPos::Top)), (x + 20, y))?;
-    for pack in [PackMode::On, PackMode::Off] {
+    let height = 17 / arms.len().max(1) as i32;
+    for (at, pack) in arms.iter().enumerate() {
         for step in 1..=SHADES {
-            let Some(color) = shade(step * PAGE_BYTES / SHADES, pack) else { continue };
-            let top = if pack == PackMode::On { y } else { y + 9 };
-            let left = x + 30 + (step as i32 - 1) * 24;
-            root.draw(&Rectangle::new([(left, top), (left + 24, top + 8)], color.filled()))?;
+            let Some(color) = shade(step * PAGE_BYTES / SHADES, *pack) else { continue };
+            let (left, top) = (x + 30 + (step as i32 - 1) * 24, y + at as i32 * height);
+            root.draw(&Rectangle::new([(left, top), (left + 24, top + height - 1)], color.filled()))?;
         }
     }
     root.draw_text("4 KiB of code in the page", &words, (x + 30 + SHADES as i32 * 24 + 10, y))
@@ -244,6 +259,25 @@ mod tests {
         let map = Map::of(PackMode::Off, &images);
         assert_eq!(map.drawn().len(), MOST_ROWS);
         assert_eq!(map.cut().as_deref(), Some("first 72 of 100 rows with code"));
+    }
+
+    #[test]
+    fn every_arm_of_the_run_is_drawn_two_side_by_side() {
+        let mut run = fixture::run(2);
+        let both = LayoutMap::of(&Summary::of(&run), "chain").expect("placed trials");
+        let more: Vec<_> = run.trials.iter().filter(|trial| trial.case.programs == 2048).cloned().collect();
+        for (trial, arm) in more.into_iter().zip([PackMode::Placebo, PackMode::OffTwoMeg]) {
+            let case = crate::workload::Case { pack: arm, ..trial.case.clone() };
+            run.trials.push(crate::trial::Trial { case, ..trial });
+        }
+        let chart = LayoutMap::of(&Summary::of(&run), "chain").expect("placed trials");
+        let arms: Vec<PackMode> = chart.maps.iter().map(|map| map.pack).collect();
+        assert_eq!(arms, ARMS);
+        assert!(chart.height() > both.height() + WORDS as u32);
+        let svg = canvas::svg(&chart).expect("svg");
+        for arm in ARMS {
+            assert!(svg.contains(&format!("pack {arm}: 2048 programs on ")), "{arm}");
+        }
     }
 
     #[test]

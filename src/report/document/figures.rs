@@ -1,9 +1,10 @@
 //! The tables of a run: figures per case, effects, placement.
 
+use super::run::capitalised;
 use crate::compare::{Effect, Verdict};
 use crate::report::sheet::{Cell, Column, Sheet, Tone};
 use crate::report::summary::{CaseSummary, Spread};
-use crate::report::{Summary, units};
+use crate::report::{Summary, beside, units};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -81,6 +82,21 @@ pub(super) fn placement(summary: &Summary) -> Sheet {
     };
     let rows = summary.cases.iter().map(|case| placement_row(summary, case)).collect();
     Sheet { note: note.to_owned(), columns, rows }
+}
+
+/// What each case cost beside its time; `None` if no trial looked.
+pub(super) fn beside_it(summary: &Summary) -> Option<Sheet> {
+    let rows: Vec<Vec<Cell>> = beside::rows(summary)
+        .into_iter()
+        .map(|(case, cells)| {
+            let figure = |text: String| Cell { key: text.parse().ok(), ..Cell::words(text) };
+            point(case).into_iter().chain(cells.into_iter().map(figure)).collect()
+        })
+        .collect();
+    let mut columns = point_columns();
+    columns.push(Column::words("pack"));
+    columns.extend(beside::HEADER.map(Column::figures));
+    (!rows.is_empty()).then(|| Sheet { note: format!("Median trial. {}.", capitalised(beside::LEGEND)), columns, rows })
 }
 
 fn placement_row(summary: &Summary, case: &CaseSummary) -> Vec<Cell> {

@@ -5,7 +5,7 @@ use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
 use crate::report::modelled::Modelled;
-use crate::report::{Summary, attribution, echo, knees, misses, noise, tandem, units, wording};
+use crate::report::{Summary, attribution, echo, knees, mapping, misses, noise, tandem, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -31,7 +31,8 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             Section { title: "Beside a victim", parts: beside_victim(summary) },
             Section { title: "Modelled, not measured", parts: modelled(summary) },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
-            Section { title: "What was verified", parts: vec![Part::Sheet(figures::placement(summary))] },
+            Section { title: "What was verified", parts: verified(summary) },
+            Section { title: "Cost beside", parts: figures::beside_it(summary).map(Part::Sheet).into_iter().collect() },
             Section { title: "Others on the CPU", parts: others(summary) },
             Section { title: "What was not measured, and why", parts: vec![unmeasured(summary)] },
             Section { title: "Caveats", parts: vec![caveats(summary)] },
@@ -110,7 +111,13 @@ fn with_echoes<'a>(
     parts
 }
 
-fn capitalised(sentence: &str) -> String {
+/// Where everything lay, and by which pages it was mapped.
+fn verified<'a>(summary: &Summary) -> Vec<Part<'a>> {
+    let sentences = mapping::sentences(summary.run).iter().map(|sentence| capitalised(sentence)).collect();
+    vec![Part::Sheet(figures::placement(summary)), Part::Items(sentences)]
+}
+
+pub(super) fn capitalised(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
