@@ -21,4 +21,5 @@ pub mod report;
 pub mod host;
 pub mod caveat;
 pub mod machine;
+pub mod selftest;
 pub mod cli;

@@ -88,6 +88,12 @@ impl Allocator {
         packs
     }
 
+    /// Every pack there is: its first address and its bytes.
+    pub fn packs(&self) -> Vec<(Addr, u64)> {
+        let at = |slot: &usize| Addr(self.base.0 + *slot as u64 * self.slot_bytes());
+        self.order.iter().map(|slot| (at(slot), self.pack_bytes())).collect()
+    }
+
     /// Bytes of a pack.
     pub fn pack_bytes(&self) -> u64 {
         u64::from(self.pack_chunks) * CHUNK_BYTES

@@ -18,6 +18,7 @@ mod counters;
 mod cpu;
 mod load;
 mod neighbours;
+pub mod selftest;
 mod tandem;
 mod trigger;
 
