@@ -6,7 +6,7 @@ PAIRS ?= 200
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test bench aa release plugin release-check fmt lint check-text clean
+.PHONY: help deps build run test soak bench aa release plugin release-check fmt lint check-text clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,8 +25,11 @@ run: build ## measure on this machine; the report's directory is printed last
 test: deps ## run every test this host allows; the rest print SKIP and why (REQUIRE_TIER=bpf: they fail)
 	$(CARGO) test --locked -- --show-output
 
+soak: build ## test the kernel's allocator of BPF text for ten minutes (root)
+	$(if $(filter 0,$(shell id -u)),,sudo )target/release/itlbench selftest --seconds 600 $(ARGS)
+
 bench: deps ## print the budget ratios of the tool itself
-	$(CARGO) bench --locked --bench ratios --bench placement --bench layout --bench run_files --bench model
+	$(CARGO) bench --locked --bench ratios --bench placement --bench layout --bench selftest --bench run_files --bench model
 
 aa: build ## how often the same is called different here: PAIRS=200 A/A pairs, some 20 minutes as root; can be stopped and resumed
 	@sh scripts/aa.sh target/release/itlbench aa-runs $(PAIRS)

@@ -10,6 +10,7 @@ use crate::machine::Machine;
 use crate::machine::sim::SimMachine;
 use crate::placement::{Image, Observed};
 use crate::runfile::manifest::MachineKind;
+use crate::selftest::{Allowed, Subject};
 use crate::survey::Program;
 use crate::workload::TriggerKind;
 
@@ -51,6 +52,18 @@ fn open_kernel(_: Option<u32>, _: &Facts, _: Arc<AtomicBool>) -> Result<Opened, 
     Err(Failure::HostCannot(
         "this build has no kernel machine; build with the feature `kernel`, or use --machine sim".to_owned(),
     ))
+}
+
+/// The running kernel, to be tested.
+#[cfg(feature = "kernel")]
+pub fn subject(allowed: Allowed, stop: Arc<AtomicBool>) -> Result<Box<dyn Subject>, Failure> {
+    Ok(Box::new(crate::machine::kernel::selftest::KernelSubject::open(allowed, stop)?))
+}
+
+/// Without the kernel machine there is only the simulation.
+#[cfg(not(feature = "kernel"))]
+pub fn subject(_: Allowed, _: Arc<AtomicBool>) -> Result<Box<dyn Subject>, Failure> {
+    Err(Failure::HostCannot(format!("{NO_KERNEL}; build with the feature `kernel`, or use --machine sim")))
 }
 
 /// Every program the kernel lists, with the places of its functions; the error says why it does not.

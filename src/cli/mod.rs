@@ -16,6 +16,7 @@ pub mod machines;
 pub mod publish;
 pub mod report;
 pub mod run;
+pub mod selftest;
 pub mod session;
 pub mod victim;
 
@@ -45,6 +46,8 @@ enum Command {
     Layout(layout::Args),
     /// Say what can be measured on this host, what spoils it, and how to fix it
     Doctor(doctor::Args),
+    /// Test whether the kernel's allocator of BPF text is correct; prints KTAP
+    Selftest(selftest::Args),
     /// Find where this CPU's iTLB runs out and what a miss costs: in user space, without privileges
     Calibrate(calibrate::Args),
     /// Do the work of one of the tool's own victims, by itself
@@ -62,6 +65,7 @@ impl Cli {
             Command::Report(args) => report::run(&args, out),
             Command::Layout(args) => layout::run(&args, out),
             Command::Doctor(args) => doctor::run(&args, |live| machines::probe(live, &args.counting.choice()), out),
+            Command::Selftest(args) => selftest::run(&args, out),
             Command::Calibrate(args) => calibrate::run(&args, out),
             Command::Victim(args) => victim::run(&args),
             Command::List(args) => list::run(&args, out),

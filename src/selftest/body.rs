@@ -79,7 +79,7 @@ impl Body {
     /// The steps of part number `part`; 0 is the main function, or the program that is entered.
     pub fn part(&self, part: u32) -> Vec<Step> {
         let mut random = oorandom::Rand32::new(u64::from(self.seed) << 16 | u64::from(part));
-        let even = self.kind == Kind::Long;
+        let even = self.kind == Kind::Long || self.kind == Kind::Classic && self.steps > 1000;
         (0..self.steps).map(|at| if even { even_step(at, &mut random) } else { any_step(&mut random) }).collect()
     }
 

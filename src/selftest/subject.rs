@@ -24,6 +24,8 @@ pub struct Facts {
     /// Why memory pressure, the end of the module area or failing allocations cannot be had, where they cannot.
     pub no_area_end: Option<String>,
     pub no_fail_nth: Option<String>,
+    /// Why subtests that load very long programs take minutes here, where they do.
+    pub slow: Option<String>,
 }
 
 /// What was allowed on the command line.
@@ -35,6 +37,8 @@ pub struct Allowed {
     pub pressure_percent: u32,
     /// To fill the module area to its end.
     pub fill_area: bool,
+    /// To take minutes.
+    pub slow: bool,
 }
 
 /// Something that loads programs.

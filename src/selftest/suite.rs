@@ -44,6 +44,10 @@ fn without_area_end(facts: &Facts) -> Option<String> {
     Some("takes up to 1.5 GiB and no module can be loaded meanwhile; --fill-area allows it".to_owned())
 }
 
+fn without_haste(facts: &Facts) -> Option<String> {
+    facts.slow.clone().filter(|_| !facts.allowed.slow)
+}
+
 fn without_failures(facts: &Facts) -> Option<String> {
     facts.no_fail_nth.clone()
 }
@@ -65,7 +69,7 @@ pub fn all() -> Vec<Subtest> {
         "results-every-cpu", "on every CPU", running_on_every_cpu, running::every_cpu, never, 1;
         "results-subprograms", "with subprograms", subprograms, running::results, never, 2;
         "results-tail-calls", "with tail calls", tail_calls, running::results, never, 2;
-        "results-large", "in images over a page, near a pack and over it", large, running::large, never, 0;
+        "results-large", "in images over a page, near a pack and over it", large, running::large, without_haste, 0;
         "results-extables", "with exception tables", extables, running::results, never, 1;
         "results-classic", "with classic filters between the programs", classic, running::classic, never, 3;
         "results-harden", "with constants blinded", harden, running::harden, never, 0;
@@ -77,7 +81,7 @@ pub fn all() -> Vec<Subtest> {
         "protection", "text is read-only and executable, its alias in the direct map not executable", mapped, rights::protection, never, 1;
         "write-xor-execute", "no page is writable and executable at any moment of a load", watched, rights::never_both, never, 3;
         "reuse", "the lowest hole of a pack that is long enough is used first", holes, layout::reuse, never, 3;
-        "fragmentation", "the bytes reserved stay in proportion to those used, whatever the order of frees", fragmented, layout::fragmentation, never, 0;
+        "fragmentation", "the bytes reserved stay in proportion to those used, whatever the order of frees", fragmented, layout::fragmentation, without_haste, 0;
         "concurrency", "all of that while every CPU loads and runs programs", concurrent, running::concurrency, never, 20;
         "memory-pressure", "under memory pressure loads succeed or fail cleanly", pressed, limits::pressure, without_pressure, 1;
         "failing-allocations", "when an allocation fails, the load fails cleanly", failing, limits::failing_allocations, without_failures, 0;

@@ -14,6 +14,7 @@ pub mod place;
 pub mod probe;
 pub mod programs;
 pub mod sampler;
+pub mod selftest;
 pub mod settle;
 pub mod sys;
 pub mod tandem;

@@ -16,6 +16,10 @@ pub trait Look: fmt::Debug {
     fn source(&self) -> Source;
     /// How each of `pages` is mapped, read anew; pages that are not mapped are left out. The error says why nobody knows.
     fn look(&mut self, pages: &[u64]) -> Result<BTreeMap<u64, Leaf>, String>;
+    /// The page of the direct map that shows `frame`, where the source knows it.
+    fn alias(&self, _frame: u64) -> Option<u64> {
+        None
+    }
 }
 
 /// The sources of one host.
@@ -74,6 +78,11 @@ impl Looks {
             }
         }
         seen.ok_or_else(|| if refused.is_empty() { "no source".to_owned() } else { refused.join("; ") })
+    }
+
+    /// The page of the direct map that shows `frame`.
+    pub fn alias(&self, frame: u64) -> Option<u64> {
+        self.sources.iter().find_map(|look| look.alias(frame))
     }
 
     fn size_of_kernel_text(&mut self) -> Option<PageSize> {

@@ -16,15 +16,25 @@ struct Stay {
     from_ns: u64,
     to_ns: u64,
     image: Image,
+    /// From a survey: it was there at some moment between the two times.
+    surveyed: bool,
 }
 
 impl Stay {
     fn new(image: Image, from_ns: u64, to_ns: u64) -> Self {
-        Self { from: pack::base(&image), to: pack::end(&image), from_ns, to_ns, image }
+        Self { from: pack::base(&image), to: pack::end(&image), from_ns, to_ns, image, surveyed: false }
     }
 
+    /// Whether both had a chunk at the same time, for certain.
     fn meets(&self, other: &Self) -> bool {
-        self.from < other.to && other.from < self.to && self.from_ns < other.to_ns && other.from_ns < self.to_ns
+        let together = match (self.surveyed, other.surveyed) {
+            (false, false) => self.from_ns < other.to_ns && other.from_ns < self.to_ns,
+            (true, false) => other.from_ns <= self.from_ns && self.to_ns <= other.to_ns,
+            (false, true) => self.from_ns <= other.from_ns && other.to_ns <= self.to_ns,
+            // Different surveys see each other's code.
+            (true, true) => false,
+        };
+        together && self.from < other.to && other.from < self.to
     }
 }
 
@@ -44,21 +54,21 @@ pub fn overlap(_: &Facts, steps: &[Step]) -> Findings {
     for step in steps {
         if let Event::Surveyed(survey) = &step.event {
             found.count("foreign images", survey.foreign.len() as u64);
-            // What a survey names was there from its beginning to its end.
-            all.extend(survey.foreign.iter().map(|image| Stay::new(*image, step.began_ns, step.ended_ns)));
+            let seen = |image: &Image| Stay { surveyed: true, ..Stay::new(*image, step.began_ns, step.ended_ns) };
+            all.extend(survey.foreign.iter().map(seen));
         }
     }
     all.sort_by_key(|stay| stay.from);
     for (at, one) in all.iter().enumerate() {
         for other in all[at + 1..].iter().take_while(|other| other.from < one.to) {
-            // A survey sees the same foreign image again and again.
+            // What one loader surveys is another's own.
             if one.meets(other) && one.image != other.image {
                 let (a, b) = (one.image, other.image);
                 found.problem(format!(
                     "{} ({} bytes) and {} ({} bytes) have chunks in common",
                     a.addr, a.len, b.addr, b.len
                 ));
-            } else if one.meets(other) && one.from_ns != other.from_ns && one.to_ns != other.to_ns {
+            } else if one.meets(other) && !one.surveyed && !other.surveyed {
                 found.problem(format!("two programs were loaded to {} at the same time", one.image.addr));
             }
         }

@@ -45,6 +45,22 @@ impl<'a> Script<'a> {
         Body { kind: Kind::Long, seed: self.random.rand_u32() >> 1, steps, parts: 0 }
     }
 
+    /// Fills more than a pack, from slot `first` on, and returns the slot behind: mostly with classic filters of almost as many
+    /// instructions as one may have, which no verifier looks at, and some programs among them.
+    fn fill(&mut self, first: u16) -> u16 {
+        const STEPS: u32 = 4000;
+        /// What a step takes at least: a JIT needs more for a division, and as much for an addition.
+        const STEP_BYTES: u64 = 8;
+        let bytes = self.facts.pack_bytes.unwrap_or(1 << 20).min(2 << 20) * 5 / 4;
+        let filters = (bytes / (u64::from(STEPS) * STEP_BYTES)) as u16;
+        for slot in first..first + filters {
+            let (kind, steps) = if slot % 8 == 3 { (Kind::Long, 200) } else { (Kind::Classic, STEPS) };
+            let body = Body { kind, seed: self.random.rand_u32() >> 1, steps, parts: 0 };
+            self.ops.push(Op::Load { slot, body });
+        }
+        first + filters
+    }
+
     fn load(&mut self, slot: u16, kind: Kind) {
         let body = self.body(kind);
         self.ops.push(Op::Load { slot, body });

@@ -10,13 +10,8 @@ use crate::selftest::subject::Facts;
 /// More than a pack, and nothing left of it.
 pub fn packs(facts: &Facts, random: &mut Rand32) -> Lanes {
     let mut script = Script::new(facts, random);
-    let (pack, each) = (facts.pack_bytes.unwrap_or(1 << 20).min(4 << 20), 128 << 10);
-    let slots = (pack * 3 / 2 / each) as u16;
     script.ops.push(Op::Survey);
-    for slot in 0..slots {
-        let body = script.long(each);
-        script.ops.push(Op::Load { slot, body });
-    }
+    let slots = script.fill(0);
     script.ops.push(Op::Survey);
     script.each(0..slots, |slot| Op::Unload { slot });
     script.ops.push(Op::Settle);
@@ -57,12 +52,7 @@ pub fn watched(facts: &Facts, random: &mut Rand32) -> Lanes {
     script.load(0, Kind::Plain);
     script.ops.push(Op::Watch(true));
     script.churn((facts.most_held / 2).max(1), 200, 64, plain);
-    let pack = facts.pack_bytes.unwrap_or(1 << 20).min(4 << 20);
-    let slots = facts.most_held;
-    for slot in 0..(pack * 5 / 4 / (128 << 10)) as u16 {
-        let body = script.long(128 << 10);
-        script.ops.push(Op::Load { slot: slots + slot, body });
-    }
+    script.fill(facts.most_held);
     script.ops.push(Op::Watch(false));
     script.done()
 }
@@ -90,7 +80,7 @@ pub fn holes(facts: &Facts, random: &mut Rand32) -> Lanes {
 pub fn fragmented(facts: &Facts, random: &mut Rand32) -> Lanes {
     const GENERATIONS: u64 = 12;
     let mut script = Script::new(facts, random);
-    let slots = facts.most_held.min(96);
+    let slots = facts.most_held.min(48);
     let each = (facts.pack_bytes.unwrap_or(2 << 20) / u64::from(slots)).clamp(4 << 10, 24 << 10);
     script.ops.push(Op::Survey);
     for generation in 0..GENERATIONS {

@@ -70,6 +70,10 @@ impl Look for BpfWalk {
     fn look(&mut self, pages: &[u64]) -> Result<BTreeMap<u64, Leaf>, String> {
         walk_all(&mut self.direct_map, self.root, pages)
     }
+
+    fn alias(&self, frame: u64) -> Option<u64> {
+        Some(self.direct_map.base / PAGE_BYTES + frame)
+    }
 }
 
 impl Tables for DirectMap {

@@ -73,6 +73,10 @@ impl Look for KcoreWalk {
     fn look(&mut self, pages: &[u64]) -> Result<BTreeMap<u64, Leaf>, String> {
         walk_all(&mut self.kcore, self.root, pages)
     }
+
+    fn alias(&self, frame: u64) -> Option<u64> {
+        self.kcore.alias(frame)
+    }
 }
 
 impl Tables for Kcore {
@@ -120,6 +124,13 @@ impl Kcore {
             }
         }
         Err("`/proc/kcore` has no note VMCOREINFO (it came with Linux 4.19)".to_owned())
+    }
+
+    /// Kernel text is in a segment too; the direct map is the largest of all.
+    fn alias(&self, frame: u64) -> Option<u64> {
+        let segments = self.segments.iter().filter(|segment| segment.holds_phys(frame * PAGE_BYTES));
+        let largest = segments.max_by_key(|segment| segment.bytes)?;
+        Some((largest.virt + frame * PAGE_BYTES - largest.phys) / PAGE_BYTES)
     }
 
     fn phys(&self, virt: u64) -> Option<u64> {

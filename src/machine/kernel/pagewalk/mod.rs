@@ -27,6 +27,15 @@ pub fn open() -> Looks {
     looks
 }
 
+/// The first source that works, for a thread of its own.
+pub fn open_one() -> Result<Box<dyn Look>, String> {
+    let bpf = bpf::BpfWalk::open().map(boxed);
+    bpf.or_else(|reason| {
+        let kcore = kcore::KcoreWalk::open(Path::new("/proc/kcore")).map(boxed);
+        kcore.map_err(|other| format!("{}: {reason}; {}: {other}", Source::BpfWalk, Source::KcoreWalk))
+    })
+}
+
 fn boxed(look: impl Look + 'static) -> Box<dyn Look> {
     Box::new(look)
 }

@@ -74,9 +74,30 @@ impl LoadAs<'_> {
         LoadAs { program: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, attach: 0, target: None };
 }
 
+/// What every program we load is called.
+pub const PROGRAM_NAME: &str = "itlbench";
+
+/// Kinds of programs that are loaded from own instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramType {
+    SchedCls,
+    RawTracepoint,
+}
+
 /// Loads `insns` as a sched_cls program.
 pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {
     load(insns, LoadAs::SCHED_CLS)
+}
+
+/// Loads `insns` as a program of `kind`.
+pub fn load_program(kind: ProgramType, insns: &[bpf_insn]) -> io::Result<OwnedFd> {
+    match kind {
+        ProgramType::SchedCls => load_sched_cls(insns),
+        ProgramType::RawTracepoint => load(
+            insns,
+            LoadAs { program: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach: 0, target: None },
+        ),
+    }
 }
 
 /// Loads `insns` as a program of a type.
@@ -149,6 +170,75 @@ pub fn id(program: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: `info` is writable for `size` bytes and names no buffer.
     let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut size) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(info.id) }
+}
+
+/// Where the kernel put each function of a program.
+pub fn images(program: BorrowedFd<'_>) -> io::Result<Vec<Image>> {
+    /// `BPF_MAX_SUBPROGS`.
+    const MOST: usize = 256;
+    let (mut ksyms, mut lengths) = ([0u64; MOST], [0u32; MOST]);
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    info.nr_jited_ksyms = MOST as u32;
+    info.jited_ksyms = ksyms.as_mut_ptr() as u64;
+    info.nr_jited_func_lens = MOST as u32;
+    info.jited_func_lens = lengths.as_mut_ptr() as u64;
+    prog_info(program, &mut info)?;
+    let count = (info.nr_jited_ksyms.min(info.nr_jited_func_lens) as usize).min(MOST);
+    Ok(ksyms.iter().zip(lengths).take(count).map(|(ksym, len)| Image { addr: Addr(*ksym), len }).collect())
+}
+
+/// The machine code of a program as the kernel reports it: that of all its functions, one behind the other.
+pub fn jited(program: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    prog_info(program, &mut info)?;
+    let mut bytes = vec![0u8; info.jited_prog_len as usize];
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    info.jited_prog_len = bytes.len() as u32;
+    info.jited_prog_insns = bytes.as_mut_ptr() as u64;
+    prog_info(program, &mut info)?;
+    Ok(bytes)
+}
+
+/// Asks for `info`; every buffer it names must be as long as it says.
+fn prog_info(program: BorrowedFd<'_>, info: &mut bpf_prog_info) -> io::Result<()> {
+    let mut size = size_of::<bpf_prog_info>() as u32;
+    // SAFETY: `info` is writable for `size` bytes, and our callers keep buffers of the lengths it claims.
+    let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), info, &mut size) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) }
+}
+
+/// Runs a raw_tracepoint program once on `context`; what it returned.
+pub fn run_raw(program: BorrowedFd<'_>, context: [u64; 2]) -> io::Result<u32> {
+    let mut opts = bpf_test_run_opts {
+        sz: size_of::<bpf_test_run_opts>() as _,
+        ctx_in: context.as_ptr().cast(),
+        ctx_size_in: size_of_val(&context) as u32,
+        ..Default::default()
+    };
+    // SAFETY: the one buffer in `opts` has the size given and outlives the call.
+    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(opts.retval) }
+}
+
+/// Runs a sched_cls program once with `value` as `skb->cb[0]`; what it returned.
+pub fn run_skb(program: BorrowedFd<'_>, value: u32) -> io::Result<u32> {
+    let (packet, mut context) = ([0u8; 64], [0u32; SKB_WORDS]);
+    context[CB_WORD] = value;
+    let mut opts = bpf_test_run_opts {
+        sz: size_of::<bpf_test_run_opts>() as _,
+        data_in: packet.as_ptr().cast(),
+        data_size_in: packet.len() as u32,
+        ctx_in: context.as_ptr().cast(),
+        ctx_size_in: size_of_val(&context) as u32,
+        repeat: 1,
+        ..Default::default()
+    };
+    // SAFETY: every buffer in `opts` has the size given and outlives the call.
+    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(opts.retval) }
 }
 
 /// `struct __sk_buff` of include/uapi/linux/bpf.h as an array of u32, with room for members to come.

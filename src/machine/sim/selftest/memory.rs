@@ -163,7 +163,11 @@ fn chunks_of(image: &Image) -> impl Iterator<Item = u64> + use<> {
 
 /// Lengths of the images of a program, as a JIT might make them.
 fn lengths(body: &Body) -> Vec<u32> {
-    let (fixed, step) = if body.kind == Kind::Long { (30, 14) } else { (30, 6) };
+    let (fixed, step) = match body.kind {
+        Kind::Long => (30, 14),
+        Kind::Classic if body.steps > 1000 => (30, 10),
+        _ => (30, 6),
+    };
     let images = match body.kind {
         Kind::Subprograms | Kind::TailCalls => body.parts + 1,
         _ => 1,

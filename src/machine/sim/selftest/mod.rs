@@ -68,6 +68,7 @@ impl SimSubject {
             allowed,
             no_area_end: None,
             no_fail_nth: None,
+            slow: None,
         };
         Self {
             facts,

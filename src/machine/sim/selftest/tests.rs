@@ -7,7 +7,7 @@ use crate::selftest::session::run;
 use crate::selftest::suite::all;
 use crate::selftest::{Ktap, Plan};
 
-const ALLOWED: Allowed = Allowed { sysctls: true, pressure_percent: 50, fill_area: true };
+const ALLOWED: Allowed = Allowed { sysctls: true, pressure_percent: 50, fill_area: true, slow: false };
 
 /// What a session prints on a kernel with `defect`.
 fn session(defect: Option<Defect>, seed: u64) -> String {

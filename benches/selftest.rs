@@ -1,0 +1,87 @@
+//! The selftest's rate of loads and unloads against a bare loop with the same pacing, in turns within this run.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use itlbench::machine::kernel::probe;
+use itlbench::machine::kernel::selftest::KernelSubject;
+use itlbench::machine::kernel::sys;
+use itlbench::placement::pack;
+use itlbench::selftest::operation::loads;
+use itlbench::selftest::{Allowed, Subject, scripts};
+use libbpf_rs::{Object, ObjectBuilder, ProgramInput};
+use libbpf_sys::bpf_insn;
+
+const PEEK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/peek.bpf.o"));
+const ROUNDS: u32 = 7;
+/// Frees under way at most, as in the selftest.
+const MOST: usize = 160;
+
+fn main() {
+    if let Err(reason) = probe::test_run() {
+        println!("SKIP selftest: {reason}");
+        return;
+    }
+    let mut subject = KernelSubject::open(Allowed::default(), Arc::new(AtomicBool::new(false))).unwrap();
+    let peek = ObjectBuilder::default().open_memory(PEEK).unwrap().load().unwrap();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let lanes = scripts::churn(subject.facts(), &mut oorandom::Rand32::new(u64::from(round)));
+        let began = Instant::now();
+        subject.play(&lanes).unwrap();
+        ours.push(f64::from(loads(&lanes)) / began.elapsed().as_secs_f64());
+        bare.push(bare_loop(&peek, loads(&lanes)));
+    }
+    let (ours, bare) = (median(ours), median(bare));
+    let verdict = if ours / bare >= 0.8 { "ok" } else { "MISSED" };
+    println!(
+        "{verdict:6} selftest: loads/s of a bare paced loop: {:.3} (at least 0.8); {ours:.0} and {bare:.0} loads/s on one CPU, n {ROUNDS}",
+        ours / bare
+    );
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Loads and closes `count` programs of 30 instructions; loads a second.
+fn bare_loop(peek: &Object, count: u32) -> f64 {
+    let insn = |code, imm| bpf_insn { code, imm, ..Default::default() };
+    let insns: Vec<bpf_insn> =
+        [insn(0xb7, 0)].into_iter().chain((1..29).map(|at| insn(0x04, at * 1000))).chain([insn(0x95, 0)]).collect();
+    let mut pending: VecDeque<(u64, u32)> = VecDeque::new();
+    let began = Instant::now();
+    for _ in 0..count {
+        let program = sys::load_sched_cls(&insns).unwrap();
+        let image = sys::image(program.as_fd()).unwrap();
+        let base = pack::base(&image);
+        pending.retain(|(other, _)| *other != base);
+        pending.push_back((base, word(peek, base)));
+        drop(program);
+        wait_for(peek, &mut pending, MOST);
+    }
+    wait_for(peek, &mut pending, 0);
+    f64::from(count) / began.elapsed().as_secs_f64()
+}
+
+fn wait_for(peek: &Object, pending: &mut VecDeque<(u64, u32)>, most: usize) {
+    let began = Instant::now();
+    while pending.len() > most {
+        match pending.front() {
+            Some(&(base, size)) if word(peek, base) == size => std::thread::sleep(Duration::from_micros(500)),
+            _ => drop(pending.pop_front()),
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "the kernel frees nothing");
+    }
+}
+
+fn word(peek: &Object, address: u64) -> u32 {
+    let program = peek.progs_mut().next().unwrap();
+    let mut context = address.to_ne_bytes();
+    program.test_run(ProgramInput { context_in: Some(&mut context), ..Default::default() }).unwrap().return_value
+}

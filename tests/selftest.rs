@@ -1,0 +1,72 @@
+//! The bpf tier of the selftest: the running kernel's own allocator, for some seconds. Bounded: a kernel that frees nothing any more must
+//! not hang whoever tests it.
+#![cfg(feature = "kernel")]
+#![allow(clippy::unwrap_used)]
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the tests here may take; the subtests that run once take some seconds beside `--seconds`.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// Exit code and output of `itlbench selftest` with `args`; it is interrupted after some time, and unloads then.
+fn selftest(args: &[&str]) -> (Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_itlbench"))
+        .arg("selftest")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > LONGEST {
+            // Not killed: the rest is to be unloaded slowly.
+            Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            std::thread::sleep(Duration::from_secs(25));
+            panic!("it took longer than {LONGEST:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    (status.code(), reader.join().unwrap().unwrap())
+}
+
+fn may_run() -> bool {
+    if let Err(reason) = itlbench::machine::kernel::probe::test_run() {
+        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
+        println!("SKIP bpf tier: {reason}");
+        return false;
+    }
+    true
+}
+
+fn ours() -> usize {
+    let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
+    text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count()
+}
+
+#[test]
+fn this_kernel_passes_with_frees_paced_and_nothing_left() {
+    if !may_run() {
+        return;
+    }
+    let before = ours();
+    let (code, text) = selftest(&["--seconds", "5", "--seed", "1"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("KTAP version 1\n1..26\n"), "{text}");
+    let results = text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
+    assert_eq!(results.count(), 26, "{text}");
+    let tally = text.lines().find(|line| line.contains("frees were under way")).unwrap();
+    let most: u32 = tally.split("at most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((1..=320).contains(&most), "{tally}");
+    assert_eq!(ours(), before, "nothing of it is left");
+}
