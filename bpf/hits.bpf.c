@@ -17,6 +17,14 @@ SEC("tc") int hit_kernel_function(void *context)
 	return 0;
 }
 
+/* As the kernel's selftests hit it, for comparison in a benchmark. */
+SEC("raw_tp") int hit_in_batches(void *context)
+{
+	for (int i = 0; i < 100; i++)
+		bpf_modify_return_test_tp(0);
+	return 0;
+}
+
 /* One entry for each program; the tool makes the real one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);

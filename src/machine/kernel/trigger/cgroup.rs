@@ -9,7 +9,7 @@
 use std::fs;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,6 +51,13 @@ impl Cgroup {
         }
         let socket = own.socket_in(groups.innermost()?)?;
         Ok(Self { socket, _links: links })
+    }
+}
+
+/// The socket whose packets run the programs.
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -43,6 +43,13 @@ fn classifier(program: BorrowedFd<'_>, handle: u32) -> io::Result<()> {
     hook.attach().map(drop).map_err(io::Error::other)
 }
 
+/// The socket whose packets run the programs.
+impl AsFd for Cls {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Point for Cls {
     fn hit(&mut self, times: u32) -> io::Result<()> {
         for _ in 0..times {

@@ -3,21 +3,21 @@
 //!
 //! Whatever is made here, links, network namespaces, control groups and sockets, hangs on descriptors of this process.
 
-mod attached;
-mod cgroup;
-mod cls;
+pub mod attached;
+pub mod cgroup;
+pub mod cls;
 mod form;
-mod hits;
+pub mod hits;
 mod kprobe;
 mod netns;
 pub mod offer;
-mod socket;
+pub mod socket;
 mod spots;
 mod syscall;
 mod tail_calls;
 mod tracepoint;
 mod uprobe;
-mod xdp;
+pub mod xdp;
 
 use std::fmt::Debug;
 use std::io;

@@ -26,6 +26,13 @@ impl Sockets {
     }
 }
 
+impl Sockets {
+    /// Where datagrams are sent from.
+    pub fn senders(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.pairs.iter().map(|(from, _)| from.as_fd())
+    }
+}
+
 impl Point for Sockets {
     fn hit(&mut self, times: u32) -> io::Result<()> {
         for _ in 0..times {

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use libbpf_sys::{BPF_PROG_TYPE_XDP, BPF_XDP};
@@ -55,6 +55,13 @@ fn load(outlets: &MapHandle) -> Result<OwnedFd> {
     point_to_map(&mut insns, own.as_fd().as_raw_fd(), outlets.as_fd().as_raw_fd());
     let load_as = LoadAs { program: BPF_PROG_TYPE_XDP, attach: 0, target: None };
     sys::load(&insns, load_as).map_err(|error| load_failed("trigger program", &error))
+}
+
+/// The socket whose packets run the programs.
+impl AsFd for Xdp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Point for Xdp {
