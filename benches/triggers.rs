@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use itlbench::machine::Target;
+use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::probe;
 use itlbench::machine::kernel::programs::Programs;
 use itlbench::machine::kernel::sys::attach;
@@ -79,7 +80,7 @@ fn compare(kind: TriggerKind) {
     let ratio = ours / bare;
     let detail = format!("{ours:.0} ns ours, {bare:.0} ns bare a hit of {PROGRAMS} programs, n {ROUNDS} x {hits}");
     say(&format!("{kind}: a hit against a bare loop"), ratio, "at most 1.2", ratio <= 1.2, &detail);
-    Box::new(trigger).release(&mut || {});
+    Box::new(trigger).release(&mut Pace::blind());
 }
 
 /// The same hook with the same programs, hit by raw system calls.
@@ -153,6 +154,6 @@ fn against_batches() {
         let (rate, ratio) = (|ns: f64| 1000.0 * f64::from(count) / ns, bare / ours);
         let detail = format!("{:.1} M/s ours, {:.1} M/s in batches, n {ROUNDS} x 20000", rate(ours), rate(bare));
         say(&format!("tracepoint, {count} programs: executions/s"), ratio, "at least 0.9", ratio >= 0.9, &detail);
-        Box::new(trigger).release(&mut || {});
+        Box::new(trigger).release(&mut Pace::blind());
     }
 }

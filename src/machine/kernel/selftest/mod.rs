@@ -257,7 +257,7 @@ impl Subject for KernelSubject {
 
 /// Loads and frees one program. A kernel whose work queue hangs frees nothing any more, and would hang the whole test.
 fn canary(look: &Look) -> Result<()> {
-    let failed = |error: std::io::Error| super::load_failed("the first program", &error);
+    let failed = |error: std::io::Error| super::fillers::load_failed("the first program", &error);
     let program = sys::load_program(ProgramType::SchedCls, &code::program(&Body::plain(1, 4))).map_err(failed)?;
     let images = sys::images(std::os::fd::AsFd::as_fd(&program)).map_err(failed)?;
     let Some(image) = images.first().filter(|image| image.addr.0 != 0) else { return Ok(()) };

@@ -93,10 +93,9 @@ pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {
 pub fn load_program(kind: ProgramType, insns: &[bpf_insn]) -> io::Result<OwnedFd> {
     match kind {
         ProgramType::SchedCls => load_sched_cls(insns),
-        ProgramType::RawTracepoint => load(
-            insns,
-            LoadAs { program: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach: 0, target: None },
-        ),
+        ProgramType::RawTracepoint => {
+            load(insns, LoadAs { program: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach: 0, target: None })
+        }
     }
 }
 
