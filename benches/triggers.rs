@@ -72,15 +72,21 @@ fn in_turns(hits: u32, mut ours: impl FnMut(u32), mut bare: impl FnMut(u32)) -> 
 fn compare(kind: TriggerKind) {
     let (objects, programs) = load(kind, PROGRAMS);
     let copies: Vec<OwnedFd> = programs.iter().map(|program| program.try_clone().unwrap()).collect();
-    let mut bare = bare(kind, &objects, &copies);
+    let bare = bare(kind, &objects, &copies);
     let mut trigger = Attached::new(kind, &objects, programs).unwrap();
     trigger.prepare(Target::Programs).unwrap();
     let hits = if matches!(kind, TriggerKind::Socket | TriggerKind::Syscall) { 40 } else { 1000 };
-    let (ours, bare) = in_turns(hits, |hits| drop(trigger.fire(Target::Programs, hits).unwrap()), |hits| bare(hits));
+    let (ours, bare) = in_turns(
+        hits,
+        |hits| {
+            trigger.fire(Target::Programs, hits).unwrap();
+        },
+        bare,
+    );
     let ratio = ours / bare;
     let detail = format!("{ours:.0} ns ours, {bare:.0} ns bare a hit of {PROGRAMS} programs, n {ROUNDS} x {hits}");
     say(&format!("{kind}: a hit against a bare loop"), ratio, "at most 1.2", ratio <= 1.2, &detail);
-    Box::new(trigger).release(&mut Pace::blind());
+    trigger.release(&mut Pace::blind());
 }
 
 /// The same hook with the same programs, hit by raw system calls.
@@ -150,10 +156,16 @@ fn against_batches() {
         trigger.prepare(Target::Programs).unwrap();
         let batch = Rc::new(hits::program("hit_in_batches").unwrap());
         let batches = |hits: u32| (0..hits / BATCH).for_each(|_| test_run(batch.as_raw_fd(), 0, &[]));
-        let (ours, bare) = in_turns(20_000, |hits| drop(trigger.fire(Target::Programs, hits).unwrap()), batches);
+        let (ours, bare) = in_turns(
+            20_000,
+            |hits| {
+                trigger.fire(Target::Programs, hits).unwrap();
+            },
+            batches,
+        );
         let (rate, ratio) = (|ns: f64| 1000.0 * f64::from(count) / ns, bare / ours);
         let detail = format!("{:.1} M/s ours, {:.1} M/s in batches, n {ROUNDS} x 20000", rate(ours), rate(bare));
         say(&format!("tracepoint, {count} programs: executions/s"), ratio, "at least 0.9", ratio >= 0.9, &detail);
-        Box::new(trigger).release(&mut Pace::blind());
+        trigger.release(&mut Pace::blind());
     }
 }
