@@ -277,10 +277,11 @@ fn the_simulated_cpu_s_cycles_are_explained_by_its_itlb() {
 fn a_dry_run_prints_the_plan_and_leaves_nothing() {
     let out = tempfile::tempdir().unwrap();
     let never = out.path().join("never");
-    let args = ["run", "chain", "--dry-run", "--programs", "8,64", "--trials", "2", "--seed", "3"];
-    let output = itlbench(&[&args[..], &["--out", never.to_str().unwrap()]].concat());
+    let args = ["run", "chain", "--dry-run", "--programs", "8,64", "--trials", "2", "--seed", "3", "--churn", "50"];
+    let output = itlbench(&[&args[..], &["--out", never.to_str().unwrap(), "--", "make", "-j2"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = stdout(&output);
+    assert!(text.contains("50 programs/s come and go") && text.contains("Beside them `make -j2`"), "{text}");
     assert!(text.contains("--seed 3") && text.ends_with("Nothing was loaded.\n"), "{text}");
     assert!(!never.exists());
 }
@@ -315,4 +316,24 @@ fn a_sweep_says_where_it_bends_beside_the_model() {
     assert!(text.contains("simulated: L1 iTLB 16x4 entries of 4 KiB, L2 128x8"), "{text}");
     assert!(fs::read_to_string(dir.join("mail.txt")).unwrap().contains("Knees of the sweep"));
     assert!(fs::read_to_string(dir.join("report.json")).unwrap().contains("\"model_l1\""));
+}
+
+#[test]
+fn company_stands_in_every_output_of_a_simulation() {
+    let out = tempfile::tempdir().unwrap();
+    let few = ["--programs", "8", "--trials", "2", "--samples", "2"];
+    let more = ["--cpus", "0,1,2", "--churn", "200", "--victim", "code"];
+    let output = simulate(out.path(), &[&few[..], &more].concat());
+    let dir = directory(&output);
+    for name in ["mail.txt", "report.html", "report.md"] {
+        let text = fs::read_to_string(dir.join(name)).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("on 3 CPUs at once") && text.contains("of 200 programs/s come and go"), "{name}: {text}");
+    }
+    let json = fs::read_to_string(dir.join("report.json")).unwrap();
+    assert!(json.contains("\"parallel\"") && json.contains("\"churn\""));
+    for (bad, said) in [(["--churn", "401"], "between 1 and 400"), (["--cpus", "0,x"], "no list of CPUs")] {
+        let refused = simulate(out.path(), &bad);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(said));
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use itlbench::counters::{Group, Role};
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::KernelMachine;
 use itlbench::model::visits::Visits;
@@ -56,20 +57,9 @@ fn the_kernel_visits_in_the_order_of_the_model_to_the_count() {
 
 fn command(out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
-    command.args([
-        "run",
-        "chain",
-        "--programs",
-        "64",
-        "--trials",
-        "1",
-        "--samples",
-        "3",
-        "--repetitions",
-        "2",
-        "--out",
-    ]);
-    command.arg(out).args(more);
+    let samples = if more.contains(&"--churn") { "60" } else { "3" };
+    command.args(["run", "chain", "--programs", "64", "--trials", "1", "--samples", samples]);
+    command.args(["--repetitions", "2", "--out"]).arg(out).args(more);
     command
 }
 
@@ -155,4 +145,59 @@ fn nothing_is_left_of_a_victim_when_the_tool_is_stopped_or_killed() {
         tier::wait_until("the victim is gone", || with_argument(argument) == 0);
         std::thread::sleep(Duration::from_millis(300));
     }
+}
+
+#[test]
+fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
+    let Some(_turn) = tier::bpf() else { return };
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let (output, _out) = run(&["--cpus", "all", "--counters", "task-clock"]);
+    if cpus == 1 {
+        assert_eq!(output.status.code(), Some(3));
+        return;
+    }
+    let run = file(&output);
+    let clock = |group: &Group| group.events.iter().position(|event| event.role == Role::TaskClock);
+    let groups = run.manifest.groups.iter().enumerate();
+    let (group, event) = groups.filter_map(|(at, group)| Some((at, clock(group)?))).next().unwrap();
+    for trial in &run.trials {
+        let parallel = trial.parallel.as_ref().unwrap();
+        assert_eq!((parallel.cpus.len(), parallel.cpus[0], parallel.windows.len()), (cpus, run.manifest.cpu, 3));
+        assert_eq!(parallel.executions, parallel.runs * 33);
+        for window in &parallel.windows {
+            for cpu in window {
+                // The thread's own clock ran for as long as its window took, so its counter is its own.
+                let clock = cpu.readings[group].counts[event];
+                assert!(clock > 0 && clock <= cpu.wall_ns + 200_000, "{cpu:?}");
+            }
+        }
+    }
+    assert!(String::from_utf8_lossy(&output.stdout).contains("CPUs at once"));
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_named() {
+    let Some(_turn) = tier::bpf() else { return };
+    let (output, _out) = run(&["--cpus", "0,4000"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("CPU 4000: not among"), "{text}");
+}
+
+#[test]
+fn programs_come_and_go_at_the_rate_that_was_asked_for() {
+    let Some(_turn) = tier::bpf() else { return };
+    let (output, _out) = run(&["--churn", "200", "--victim", "syscall"]);
+    let run = file(&output);
+    for trial in &run.trials {
+        let churn = trial.churn.as_ref().unwrap();
+        let per_s = churn.loads as f64 * 1e9 / churn.elapsed_ns as f64;
+        assert!((60.0..=250.0).contains(&per_s), "{per_s}");
+        assert_eq!(churn.windows.len(), 60);
+        let latency = itlbench::samples::histogram::decode(churn.load_latency.as_ref().unwrap()).unwrap();
+        assert_eq!(latency.len(), churn.loads);
+        assert_eq!(trial.tandem.iter().filter(|repetition| repetition.company == Company::Churn).count(), 2);
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("of 200 programs/s come and go") && text.contains("churn, ms"), "{text}");
 }

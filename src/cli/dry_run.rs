@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::machine::sim::SimMachine;
 use crate::report::wording::wrap;
 use crate::trial::{LoadCost, Protocol};
+use crate::victim::Asked;
 use crate::workload::{Order, Plan, Spec};
 
 const COLUMNS: usize = 100;
@@ -16,13 +17,15 @@ const COLUMNS: usize = 100;
 const LOAD: Duration = Duration::from_micros(90);
 /// Between two trials, until the frees of the one before are done.
 const SETTLE: Duration = Duration::from_millis(150);
+/// One run of one of the tool's own victims, interrupted and started.
+const VICTIM: Duration = Duration::from_millis(170);
 /// Windows in which a trial warms up and sizes its windows; two looks at the double length among them.
 const BEFORE_WINDOWS: u32 = 14;
 /// Warming up beyond that, reading counters, writing.
 const BESIDE_PERCENT: u32 = 25;
 
 /// The plan as text. Loads are counted by placing every case in the packs of the simulated machine.
-pub fn text(specs: &[Spec], plan: &Plan, seed: u64) -> Result<String, Failure> {
+pub fn text(specs: &[Spec], plan: &Plan, seed: u64, victim: Option<&Victim>) -> Result<String, Failure> {
     let costs = costs(plan, seed)?;
     let mut text = String::new();
     for spec in specs {
@@ -35,9 +38,33 @@ pub fn text(specs: &[Spec], plan: &Plan, seed: u64) -> Result<String, Failure> {
     }
     text += &cases(plan, &costs);
     text += &order(plan, seed);
-    text += &totals(specs, plan, &costs);
+    text += &beside(victim);
+    text += &totals(specs, plan, &costs, victim);
     text += "Nothing was loaded.\n";
     Ok(text)
+}
+
+/// A victim, and how often each trial runs it in each company.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    pub asked: Asked,
+    pub rounds: u32,
+}
+
+/// Runs of the victim in one trial, and what each takes; the time of a command is its own.
+fn victim_runs(spec: &Spec, victim: &Victim) -> (u32, Duration) {
+    let companies = if spec.churn.is_some() { 4 } else { 3 };
+    let each = if matches!(victim.asked, Asked::BuiltIn(_)) { VICTIM } else { Duration::ZERO };
+    (companies * victim.rounds, each)
+}
+
+fn beside(victim: Option<&Victim>) -> String {
+    let Some(Victim { asked, rounds }) = victim else { return String::new() };
+    let (who, time) = match asked {
+        Asked::BuiltIn(kind) => (format!("victim {kind}"), ""),
+        Asked::Command(argv) => (format!("`{}`", argv.join(" ")), ", whose time is not in the estimate"),
+    };
+    format!("Beside them {who}{time}: {rounds} runs in each company and trial\n")
 }
 
 /// What loading each case takes, in the order of the cases.
@@ -51,7 +78,7 @@ fn about(spec: &Spec) -> String {
     let windows = Protocol::new(spec.samples);
     let list = |items: Vec<String>| items.join(", ");
     format!(
-        "{}: trigger {}, order {}{}, body {} bytes, arms {}, pack off with stride {} and offset {}, fillers {}; {} trials of {} windows of at least {} ms and {} executions",
+        "{}: trigger {}, order {}{}, body {} bytes, arms {}, pack off with stride {} and offset {}, fillers {}; {} trials of {} windows of at least {} ms and {} executions{}{}",
         spec.name,
         spec.trigger,
         spec.order.unwrap_or_else(|| Order::of(spec.trigger)),
@@ -68,6 +95,8 @@ fn about(spec: &Spec) -> String {
         spec.samples,
         windows.window_ns / 1_000_000,
         windows.window_executions,
+        spec.cpus.as_ref().map(|cpus| format!("; as many on several CPUs at once ({cpus})")).unwrap_or_default(),
+        spec.churn.map(|per_s| format!("; as many while {per_s} programs/s come and go")).unwrap_or_default(),
     )
 }
 
@@ -115,10 +144,11 @@ fn order(plan: &Plan, seed: u64) -> String {
     text + "\n"
 }
 
-fn totals(specs: &[Spec], plan: &Plan, costs: &[LoadCost]) -> String {
+fn totals(specs: &[Spec], plan: &Plan, costs: &[LoadCost], victim: Option<&Victim>) -> String {
     let loads = |case: usize| costs[case].programs + costs[case].fillers + costs[case].plugs;
     let total: u64 = plan.slots.iter().map(|slot| u64::from(loads(slot.case))).sum();
-    let time: Duration = plan.slots.iter().map(|slot| time(loads(slot.case), samples(specs, plan, slot.case))).sum();
+    let time: Duration =
+        plan.slots.iter().map(|slot| time(loads(slot.case), spec_of(specs, plan, slot.case), victim)).sum();
     format!(
         "In all {} trials, {total} loads, about {} if events fit one pass (an estimate: half or twice as much is usual).\n",
         plan.slots.len(),
@@ -126,16 +156,22 @@ fn totals(specs: &[Spec], plan: &Plan, costs: &[LoadCost]) -> String {
     )
 }
 
-fn samples(specs: &[Spec], plan: &Plan, case: usize) -> u32 {
+fn spec_of<'a>(specs: &'a [Spec], plan: &Plan, case: usize) -> Option<&'a Spec> {
     let name = &plan.cases[case].workload;
-    specs.iter().find(|spec| spec.name == *name).map_or(0, |spec| spec.samples)
+    specs.iter().find(|spec| spec.name == *name)
 }
 
 /// Of one trial.
-fn time(loads: u32, samples: u32) -> Duration {
+fn time(loads: u32, spec: Option<&Spec>, victim: Option<&Victim>) -> Duration {
+    let samples = spec.map_or(0, |spec| spec.samples);
     let protocol = Protocol::new(samples);
-    let windows = samples + 2 * protocol.baseline + BEFORE_WINDOWS;
-    SETTLE + LOAD * loads + Duration::from_nanos(protocol.window_ns) * windows * (100 + BESIDE_PERCENT) / 100
+    let again = spec.map_or(0, |spec| u32::from(spec.cpus.is_some()) + u32::from(spec.churn.is_some()));
+    let windows = samples * (1 + again) + 2 * protocol.baseline + BEFORE_WINDOWS;
+    let (runs, each) = spec.zip(victim).map_or((0, VICTIM), |(spec, victim)| victim_runs(spec, victim));
+    SETTLE
+        + each * runs
+        + LOAD * loads
+        + Duration::from_nanos(protocol.window_ns) * windows * (100 + BESIDE_PERCENT) / 100
 }
 
 #[cfg(test)]
@@ -148,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_plan_of_a_run() {
-        insta::assert_snapshot!(text(&specs(), &Plan::new(&specs(), 7), 7).expect("a plan"));
+        insta::assert_snapshot!(text(&specs(), &Plan::new(&specs(), 7), 7, None).expect("a plan"));
     }
 
     #[test]
@@ -170,6 +206,17 @@ mod tests {
 
     #[test]
     fn more_programs_and_more_windows_take_longer() {
-        assert!(time(1000, 40) > time(100, 40) && time(100, 41) > time(100, 40));
+        let spec = &specs()[0];
+        let (more, churned) = (Spec { samples: 6, ..spec.clone() }, Spec { churn: Some(9), ..spec.clone() });
+        let least = time(100, Some(spec), None);
+        let victim = Victim { asked: Asked::BuiltIn(crate::victim::VictimKind::Code), rounds: 2 };
+        for longer in [
+            time(1000, Some(spec), None),
+            time(100, Some(&more), None),
+            time(100, Some(&churned), None),
+            time(100, Some(spec), Some(&victim)),
+        ] {
+            assert!(longer > least, "{longer:?} {least:?}");
+        }
     }
 }

@@ -15,17 +15,18 @@ use super::{Failure, doctor, dry_run};
 use crate::caveat::Caveat;
 use crate::counters::host::Host;
 use crate::counters::layout::Layout;
-use crate::counters::{Events, Refusal};
+use crate::counters::{Choice, Events, Refusal};
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
 use crate::machine::{Machine, MachineError, MissSampler, Tandem};
 use crate::report::table;
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
+use crate::trial::in_company::OtherCpus;
 use crate::trial::protocol::ROUNDS;
 use crate::trial::runner::Instruments;
 use crate::victim::{Asked, VictimKind};
-use crate::workload::{Body, FillerRule, OffsetRule, Order, PackMode, Plan, Spec, Stride};
+use crate::workload::{Body, Cpus, FillerRule, OffsetRule, Order, PackMode, Plan, Spec, Stride};
 
 /// Arguments of `itlbench run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -92,6 +93,12 @@ pub struct Args {
     /// Runs of the victim in each company and trial; they count user and kernel side in turn
     #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repetitions: u32,
+    /// Run as many windows again on several CPUs at once, with counters on each: all, or a list as in 0,2-3
+    #[arg(long, value_name = "all|LIST")]
+    pub cpus: Option<Cpus>,
+    /// Run as many windows again, and the victim, while so many programs a second are loaded and unloaded on another CPU
+    #[arg(long, value_name = "PER SECOND")]
+    pub churn: Option<u32>,
     /// Print the plan (cases, arms, order of the trials, loads, time) and stop; needs no privileges
     #[arg(long)]
     pub dry_run: bool,
@@ -116,7 +123,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         true => (Design::AgainstItself, Plan::against_itself(&specs, seed)),
     };
     if args.dry_run {
-        let text = dry_run::text(&specs, &plan, seed)?;
+        let victim = args.asked().map(|asked| dry_run::Victim { asked, rounds: args.repetitions });
+        let text = dry_run::text(&specs, &plan, seed, victim.as_ref())?;
         out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
         return Ok(0);
     }
@@ -129,6 +137,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let mut counters = machine.counters(&args.counting.choice())?;
     warn_of_refusals(&args.counting.counters, counters.refused());
     let mut meters = machine.meters()?;
+    let others = reserve(&specs, machine.as_mut(), cpu, args.counting.choice())?;
+    let churn = one_of(&specs, "churn", |spec| spec.churn)?.map(|per_s| machine.churn(per_s)).transpose()?;
     let asked = args.asked();
     let mut tandem = asked.map(|asked| machine.tandem(&asked)).transpose()?;
     let (mut sampler, no_sampler) = open_sampler(args, machine.as_mut());
@@ -163,6 +173,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         meters: meters.as_mut(),
         sampler: sampler.as_mut().map(|sampler| sampler.as_mut() as &mut dyn MissSampler),
         tandem: tandem.as_mut().map(|tandem| tandem.as_mut() as &mut dyn Tandem),
+        others,
+        churn,
     };
     let ended = session.run(&plan, args.repetitions, machine.as_mut(), &mut instruments, &stop)?;
     if ended.interrupted && ended.trials == 0 {
@@ -173,6 +185,21 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     }
     show(&dir, &modelling, out)?;
     Ok(if ended.interrupted { 130 } else { 0 })
+}
+
+/// The CPUs that the workloads ask for besides that of the run.
+fn reserve(specs: &[Spec], machine: &mut dyn Machine, own: u32, choice: Choice) -> Result<Option<OtherCpus>, Failure> {
+    let Some(cpus) = one_of(specs, "cpus", |spec| spec.cpus.clone())? else { return Ok(None) };
+    Ok(Some(OtherCpus { own, cpus: machine.reserve(&cpus)?, choice }))
+}
+
+/// What all workloads of a run must agree on.
+fn one_of<T: PartialEq>(specs: &[Spec], key: &str, of: impl Fn(&Spec) -> Option<T>) -> Result<Option<T>, Failure> {
+    let first = specs.first().and_then(&of);
+    match specs.iter().all(|spec| of(spec) == first) {
+        true => Ok(first),
+        false => Err(Failure::Usage(format!("the workloads differ in `{key}`: give --{key}, or run them one by one"))),
+    }
 }
 
 /// What samples misses, if that was asked for; where nothing does, the run goes on with a caveat.
@@ -222,6 +249,8 @@ impl Args {
         spec.fillers = self.fillers.unwrap_or(spec.fillers);
         spec.order = self.order.or(spec.order);
         spec.loaded = self.loaded.or(spec.loaded);
+        spec.cpus = self.cpus.clone().or(spec.cpus);
+        spec.churn = self.churn.or(spec.churn);
         spec.trials = self.trials.unwrap_or(spec.trials);
         spec.samples = self.samples.unwrap_or(spec.samples);
         spec.check(name)?;

@@ -11,10 +11,11 @@ use crate::placement::{Image, Observed};
 use crate::sampling::{Record, Sampling, Symbols};
 use crate::survey::vmalloc::Packs;
 use crate::trial::beside::DirectMap;
+use crate::trial::company::{Churned, CpuWindow};
 use crate::trial::victim::{Victim, VictimRun};
 use crate::trial::{Check, LoadCost};
 use crate::victim::Asked;
-use crate::workload::Case;
+use crate::workload::{Case, Cpus};
 
 /// What went wrong on the machine; `kind` decides the exit code.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,10 @@ pub trait Machine: std::fmt::Debug {
     fn meters(&mut self) -> Result<Box<dyn Meters>>;
     /// Opens what samples iTLB misses; otherwise why there is none.
     fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String>;
+    /// Claims other CPUs to run the same programs on, all or those listed; which they are, the CPU of the windows not among them.
+    fn reserve(&mut self, cpus: &Cpus) -> Result<Vec<u32>>;
+    /// Prepares programs that come and go, so many a second.
+    fn churn(&mut self, per_s: u32) -> Result<Box<dyn Churn>>;
     /// Prepares a victim to run beside what is loaded.
     fn tandem(&mut self, asked: &Asked) -> Result<Box<dyn Tandem>>;
     /// What a reader must know about this machine.
@@ -138,6 +143,10 @@ pub trait Loaded: std::fmt::Debug {
     }
     /// Fires the trigger `runs` times in one go. Does nothing else: it stands between enable and disable.
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
+    /// The same programs on other CPUs, counting there what is counted here.
+    fn peers(&mut self, _cpus: &[u32], _choice: &Choice, _groups: &[Group]) -> Result<Box<dyn Peers>> {
+        Err(MachineError::bad_request("--cpus: this trigger fires on one CPU only; use `chain` or `walk`"))
+    }
     /// What a reader must know about this load.
     fn caveats(&self) -> Vec<Caveat>;
     /// Unloads; returns the nanoseconds it took.
@@ -190,4 +199,21 @@ pub trait Tandem: std::fmt::Debug {
     fn victim(&self) -> &Victim;
     /// Runs it once from begin to end and counts what it does on `side`; calls `burst` at the rhythm meanwhile.
     fn run(&mut self, side: CountSide, burst: Option<&mut dyn FnMut() -> Result<()>>) -> Result<VictimRun>;
+}
+
+/// The programs of a load on other CPUs than that of the windows.
+pub trait Peers: std::fmt::Debug {
+    /// Fires on all of them; returns as they begin.
+    fn begin(&mut self, target: Target, runs: u32) -> Result<()>;
+    /// Waits for all; a window of each, in the order of the CPUs.
+    fn end(&mut self) -> Result<Vec<CpuWindow>>;
+}
+
+/// Programs of no case that come and go.
+pub trait Churn: std::fmt::Debug {
+    /// The rate that was asked for.
+    fn per_s(&self) -> u32;
+    fn start(&mut self) -> Result<()>;
+    /// Ends it, and says what was done since it began.
+    fn stop(&mut self) -> Result<Churned>;
 }

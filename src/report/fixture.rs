@@ -201,6 +201,8 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         samples: (0..WINDOWS).map(|window| sample(case, trial, window, groups, false)).collect(),
         misses: None,
         tandem: Vec::new(),
+        parallel: None,
+        churn: None,
         unload_ns: 1_000_000,
         caveats: Vec::new(),
     }

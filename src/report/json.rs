@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::company::{self, ChurnRow, ParallelRow};
 use super::knees::{Sweep, sweeps};
 use super::{Summary, tandem, units};
 use crate::caveat::Caveat;
@@ -36,6 +37,10 @@ struct Report<'a> {
     effects: Vec<EffectReport<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sweeps: Vec<Sweep>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parallel: Vec<ParallelRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    churn: Vec<ChurnRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tandem: Option<Tandem<'a>>,
     caveats: &'a [Caveat],
@@ -175,6 +180,8 @@ pub fn json(summary: &Summary<'_>) -> Result<String, serde_json::Error> {
         cases: summary.cases.iter().map(|found| case(found, manifest.machine)).collect(),
         effects: summary.effects.iter().map(|effect| EffectReport::of(effect, manifest.machine)).collect(),
         sweeps: sweeps(summary),
+        parallel: company::parallel(summary),
+        churn: company::churn(summary),
         tandem: tandem::of_run(summary).map(|(victim, cases)| Tandem {
             victim,
             between: tandem::between(&cases),

@@ -14,7 +14,7 @@ pub(super) use setup::{command, seeded};
 use super::Summary;
 use super::table::SIMULATED;
 use super::wording::{ascii, not_measured, wrap};
-use super::{attribution, knees, misses, noise, tandem, units};
+use super::{attribution, company, knees, misses, noise, tandem, units};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -45,6 +45,7 @@ pub fn mail(summary: &Summary<'_>) -> String {
     let modelled = summary.modelled.iter().filter(|modelled| !modelled.rows.is_empty());
     let lines = modelled.flat_map(|modelled| modelled.lines(COLUMNS)).collect();
     blocks.push(Block { title: "Modelled, not measured", lines });
+    blocks.push(Block { title: "In company", lines: items(company::lines(summary)) });
     blocks.push(Block { title: "Beside a victim", lines: tandem_lines(summary) });
     blocks.push(Block { title: "Verified", lines: items(setup::verified(summary)) });
     blocks
@@ -89,12 +90,13 @@ fn tandem_lines(summary: &Summary<'_>) -> Vec<String> {
     let Some((victim, rows)) = tandem::of_run(summary) else { return Vec::new() };
     let line = |row: &tandem::Row| {
         let ms = |ms: &Option<f64>| units::or_absent(*ms, |ms| units::fixed(ms, 1));
-        let times: Vec<String> = row.cpu_ms.iter().map(ms).collect();
+        let times: Vec<String> = row.cpu_ms.iter().filter(|ms| ms.is_some()).map(ms).collect();
         let ratio = row.ratio.map(|value| units::with_interval(value, row.interval, units::ratio));
         format!(
-            "{}: {} ms alone / interrupted / beside; beside over interrupted {}, n = {}",
+            "{}: {} ms alone / interrupted / beside{}; beside over interrupted {}, n = {}",
             row.case,
             times.join(" / "),
+            if row.cpu_ms[3].is_some() { " / churn" } else { "" },
             ratio.unwrap_or_default(),
             row.trials
         )

@@ -6,6 +6,7 @@ pub mod attach;
 pub mod beside;
 pub mod caveats;
 pub mod chart;
+pub mod company;
 pub mod comparison;
 pub mod csv;
 pub mod document;

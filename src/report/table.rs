@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::beside;
+use super::company;
 use super::echo;
 use super::knees;
 use super::mapping;
@@ -44,6 +45,10 @@ pub fn table(summary: &Summary<'_>) -> String {
     lines.extend(listed("Where the cycles went (largest number of programs):", attribution::lines(summary, true)));
     lines.extend(listed("Whose code missed the iTLB:", misses::lines(summary)));
     lines.extend(beside_it(summary));
+    lines.extend(listed(
+        "In company (against the windows of the same trial before, baseline included):",
+        company::lines(summary),
+    ));
     lines.extend(tandem_lines(summary));
     lines.extend(modelled(summary));
     lines.extend(listed("Not measured:", not_measured(summary)));

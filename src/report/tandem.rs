@@ -118,7 +118,9 @@ impl fmt::Display for Between {
 /// The table of the rows.
 pub fn sheet(victim: &Victim, rows: &[Row]) -> Sheet {
     let mut columns = vec![Column::words("workload"), Column::figures("programs"), Column::words("pack")];
-    columns.extend(Company::ALL.map(|company| Column::figures(format!("{}, ms", company.name())).from("timed")));
+    let churned = rows.iter().any(|row| row.cpu_ms[3].is_some());
+    let companies = &Company::ALL[..if churned { 4 } else { 3 }];
+    columns.extend(companies.iter().map(|company| Column::figures(format!("{}, ms", company.name())).from("timed")));
     columns.extend(["beside / interrupted", "load, %", "trials", "runs"].map(Column::figures));
     let cells = |row: &Row| {
         let mut cells = vec![
@@ -127,7 +129,7 @@ pub fn sheet(victim: &Victim, rows: &[Row]) -> Sheet {
             Cell::words(row.case.pack.to_string()),
         ];
         let ms = |ms: &Option<f64>| Cell::figure(ms.unwrap_or(f64::NAN), or_absent(*ms, |ms| fixed(ms, 2)));
-        cells.extend(row.cpu_ms.iter().map(ms));
+        cells.extend(row.cpu_ms[..companies.len()].iter().map(ms));
         let shown = row.ratio.map_or(ABSENT.to_owned(), |value| with_interval(value, row.interval, ratio));
         cells.push(Cell::figure(row.ratio.unwrap_or(f64::NAN), shown));
         cells.push(Cell::figure(row.busy_percent.unwrap_or(f64::NAN), or_absent(row.busy_percent, percent)));
@@ -142,7 +144,7 @@ pub fn note(victim: &Victim) -> String {
     let (command, ms) = (victim.argv.join(" "), fixed(victim.rhythm_ns as f64 / 1e6, 0));
     format!(
         "Victim `{command}`, CPU time of one run (the load's is not in it): alone; interrupted every {ms} ms by the empty program; \
-         beside the programs, each run once every {ms} ms"
+         beside the programs, each run once every {ms} ms; with --churn also while others come and go"
     )
 }
 
@@ -165,14 +167,20 @@ fn counts_of(run: &Run, victim: &Victim, case: &Case) -> Option<String> {
     };
     let cell = |(at, event): (usize, &VictimEvent)| {
         let side = if event.side == CountSide::User { "u" } else { "k" };
-        let values = Company::ALL.map(|company| or_absent(median(at, company), |count| fixed(count, 0)));
+        let values = Company::ALL[..3].iter().map(|&company| or_absent(median(at, company), |count| fixed(count, 0)));
         median(at, Company::Alone)?;
-        Some(format!("{}:{side} {}", event.event.name, values.join("/")))
+        Some(format!("{}:{side} {}", event.event.name, values.collect::<Vec<_>>().join("/")))
     };
     let tlb = |event: &VictimEvent| event.event.role != Role::PageFaults;
     let cells: Vec<String> =
         victim.events.iter().enumerate().filter(|(_, event)| tlb(event)).filter_map(cell).collect();
-    (!cells.is_empty()).then(|| format!("{case}, {}: {}", Company::ALL.map(Company::name).join("/"), cells.join("; ")))
+    (!cells.is_empty()).then(|| {
+        format!(
+            "{case}, {}: {}",
+            Company::ALL[..3].iter().map(|company| company.name()).collect::<Vec<_>>().join("/"),
+            cells.join("; ")
+        )
+    })
 }
 
 /// Sentences behind the table: arms against each other, then what was counted.

@@ -38,10 +38,11 @@ prop_compose! {
         let fits = |n: u32| if pack.contains(&PackMode::OffTwoMeg) { n % 200 + 1 } else { n };
         let programs: BTreeSet<u32> = programs.into_iter().map(fits).collect();
         let (name, programs) = (name.clone(), programs.into_iter().collect());
+        let (cpus, churn) = (loaded.map(|_| crate::workload::Cpus::All), loaded.map(|_| 7));
         let order = order.and_then(crate::workload::order::Exponent::new).map(Order::Zipf);
         let order = order.filter(|_| trigger == TriggerKind::Walk);
         let loaded = loaded.filter(|_| !pack.contains(&PackMode::OffTwoMeg));
-        Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, fillers, order, loaded, trials, samples }
+        Spec { name, question, expectation, trigger, programs, body, pack, stride, offset, fillers, order, loaded, cpus, churn, trials, samples }
     }
 }
 
@@ -175,7 +176,7 @@ prop_compose! {
         let (programs, fillers, plugs, settle_ns, load_ns) = load;
         let (executed, fewest, most, executions_per_run) = check;
         Trial {
-            case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, tandem: Vec::new(), caveats,
+            case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, tandem: Vec::new(), parallel: None, churn: None, caveats,
             footprint: Footprint::of(&images),
             mapping,
             beside,
@@ -261,6 +262,8 @@ fn small() -> Run {
         samples: vec![sample.clone()],
         misses: None,
         tandem: Vec::new(),
+        parallel: None,
+        churn: None,
         unload_ns: 1,
         caveats: Vec::new(),
     });

@@ -24,9 +24,9 @@ use crate::host::Facts;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::sampling::{Misses, Sampling};
-use crate::trial::record::{Repetition, Victim};
+use crate::trial::record::{Churn, Parallel, Repetition, Victim};
 use crate::trial::{Beside, Check, LoadCost, Sample, Trial};
-use crate::workload::{Body, Case, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
+use crate::workload::{Body, Case, Cpus, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
 
 use super::manifest::{Design, MachineKind, Manifest};
 use super::noise::MeterRows;
@@ -99,6 +99,10 @@ struct SpecFields {
     order: Option<Order>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     loaded: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpus: Option<Cpus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    churn: Option<u32>,
     trials: u32,
     samples: u32,
 }
@@ -321,6 +325,10 @@ pub(super) struct TrialRecord {
     misses: Option<Misses>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tandem: Vec<Repetition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parallel: Option<Parallel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    churn: Option<Churn>,
     /// base64 of HDR V2, by metric.
     histograms: BTreeMap<String, String>,
     #[serde(deserialize_with = "caveats")]
@@ -343,6 +351,8 @@ impl TrialRecord {
             meters: MeterRows::of(trial),
             misses: trial.misses.clone(),
             tandem: trial.tandem.clone(),
+            parallel: trial.parallel.clone(),
+            churn: trial.churn.clone(),
             histograms: serde_json::from_value(serde_json::to_value(histograms)?)?,
             caveats: trial.caveats.clone(),
         })
@@ -373,6 +383,8 @@ impl TrialRecord {
             samples: self.samples.into_iter().map(Sample::from).collect(),
             misses: self.misses,
             tandem: self.tandem,
+            parallel: self.parallel,
+            churn: self.churn,
             unload_ns: self.unload_ns,
             caveats: self.caveats,
         };

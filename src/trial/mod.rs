@@ -2,7 +2,10 @@
 //! The protocol of DESIGN: load fresh, verify, check pass, warm up, calibrate, baseline, windows, unload.
 
 pub mod beside;
+mod bracket;
+pub mod company;
 pub mod disturbance;
+pub mod in_company;
 mod mapping;
 pub mod protocol;
 pub mod record;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::beside::{Beside, DirectMap};
+pub use super::company::{Churn, CpuWindow, Parallel};
 pub use super::victim::{Company, Repetition, Victim, VictimEvent};
 use crate::caveat::Caveat;
 use crate::counters::{Reading, Unusable};
@@ -89,6 +90,12 @@ pub struct Trial {
     /// Runs of a victim, alone and beside the programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tandem: Vec<Repetition>,
+    /// Windows on several CPUs at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<Parallel>,
+    /// Windows while programs came and went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<Churn>,
     pub unload_ns: u64,
     #[serde(default)]
     pub caveats: Vec<Caveat>,

@@ -1,9 +1,8 @@
 //! Runs one trial: load, verify, check pass, warm up, calibrate, baseline, windows, baseline, unload.
 
 use crate::caveat::Caveat;
-use crate::counters::Reading;
 use crate::machine::{
-    Counters, Loaded, LoadedMemory, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem, Target,
+    Churn, Counters, Loaded, LoadedMemory, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem, Target,
 };
 use crate::placement::{Footprint, Observed};
 use crate::samples::histogram;
@@ -11,11 +10,12 @@ use crate::sampling::Misses;
 use crate::workload::{Case, Slot};
 
 use super::beside::Beside;
+use super::bracket::Bracket;
 use super::disturbance;
+use super::in_company::{self, OtherCpus};
 use super::mapping;
 use super::protocol::{self, Protocol};
 use super::record::{Check, LoadCost, Sample, Trial};
-use super::tandem;
 
 /// Which trial this is, and when it began.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,10 @@ pub struct Instruments<'a> {
     pub sampler: Option<&'a mut dyn MissSampler>,
     /// A victim, to be run beside the programs.
     pub tandem: Option<&'a mut dyn Tandem>,
+    /// CPUs to run the same windows on at once.
+    pub others: Option<OtherCpus>,
+    /// Programs that come and go meanwhile.
+    pub churn: Option<Box<dyn Churn>>,
 }
 
 /// Measures `case` once on `machine`.
@@ -60,12 +64,7 @@ pub fn run_trial(
     caveats.extend(windows.caveat);
     caveats.extend(mapping::changed(&facts.mapping, &loaded.observe_mapping()));
     let misses = sample_misses(loaded.as_mut(), instruments, windows.runs)?;
-    let tandem = match &mut instruments.tandem {
-        Some(tandem) => {
-            tandem::repeat(loaded.as_mut(), *tandem, &check, case.programs, protocol.rounds, start.slot.seed)?
-        }
-        None => Vec::new(),
-    };
+    let company = in_company::all(loaded.as_mut(), instruments, protocol, &check, windows.runs, case, start.slot.seed)?;
     let unload_ns = loaded.unload()?;
     let beside =
         before.zip(memory).zip(machine.settled()).map(|((before, memory), after)| beside(before, memory, after));
@@ -85,7 +84,9 @@ pub fn run_trial(
         baseline: windows.baseline,
         samples: windows.samples,
         misses,
-        tandem,
+        tandem: company.tandem,
+        parallel: company.parallel,
+        churn: company.churn,
         unload_ns,
         caveats,
     })
@@ -235,75 +236,10 @@ fn linearity(loaded: &mut dyn Loaded, runs: u32) -> Result<Linearity> {
     Ok(Linearity { once_ns: once, percent: protocol::doubling_percent(once, twice) })
 }
 
-/// Counters and meters around the trigger.
-struct Bracket<'a> {
-    counters: &'a mut dyn Counters,
-    meters: &'a mut dyn Meters,
-    loaded: &'a mut dyn Loaded,
-    /// The pass whose groups count.
-    pass: u32,
-    last: Vec<Reading>,
-    metered: Vec<u64>,
-    executions_per_run: u32,
-}
-
-impl<'a> Bracket<'a> {
-    fn new(loaded: &'a mut dyn Loaded, instruments: &'a mut Instruments<'_>, executions_per_run: u32) -> Self {
-        let (counters, meters) = (&mut *instruments.counters, &mut *instruments.meters);
-        Self { counters, meters, loaded, pass: 0, last: Vec::new(), metered: Vec::new(), executions_per_run }
-    }
-
-    /// Lets the groups of `pass` count from here on, and reads counters and meters for the first time.
-    fn enter(&mut self, pass: u32) -> Result<()> {
-        self.pass = pass;
-        self.counters.select(pass);
-        self.counters.read(&mut self.last)?;
-        self.meters.read(&mut self.metered)
-    }
-
-    fn windows(&mut self, target: Target, runs: u32, count: u32, into: &mut Vec<Sample>) -> Result<()> {
-        self.loaded.prepare(target)?;
-        for _ in 0..count {
-            into.push(self.window(target, runs)?);
-        }
-        Ok(())
-    }
-
-    /// One window. Between enable and disable there is nothing but the trigger; the meters are read after the counters, so that
-    /// a window's share of them covers a little more than the window.
-    fn window(&mut self, target: Target, runs: u32) -> Result<Sample> {
-        let mut now = Vec::with_capacity(self.last.len());
-        self.counters.enable()?;
-        let fired = self.loaded.fire(target, runs);
-        self.counters.disable()?;
-        let fired = fired?;
-        self.counters.read(&mut now)?;
-        let readings: Vec<Reading> = now.iter().zip(&self.last).map(|(now, last)| now.since(last)).collect();
-        self.last = now;
-        let meters = self.meter()?;
-        let executions = match target {
-            Target::Programs => u64::from(runs) * u64::from(self.executions_per_run),
-            Target::Empty => 0,
-        };
-        let groups = self.counters.groups().iter().zip(&readings);
-        let discarded = groups.filter(|(group, _)| group.is_in(self.pass)).find_map(|(_, reading)| reading.unusable());
-        Ok(Sample { runs: runs.into(), executions, wall_ns: fired.wall_ns, readings, meters, discarded })
-    }
-
-    /// What the meters went on by since they were read last.
-    fn meter(&mut self) -> Result<Vec<u64>> {
-        let mut now = Vec::with_capacity(self.metered.len());
-        self.meters.read(&mut now)?;
-        let share = now.iter().zip(&self.metered).map(|(now, last)| now.wrapping_sub(*last)).collect();
-        self.metered = now;
-        Ok(share)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::{Group, Meter, MeterAbsence, Refusal, Unusable};
+    use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal, Unusable};
     use crate::machine::Fired;
     use crate::placement::Image;
 
@@ -416,8 +352,14 @@ mod tests {
         let mut loaded = DisturbedAtFirst::default();
         let check = loaded.check().expect("check");
         let protocol = Protocol { samples: 3, baseline: 1, ..Protocol::new(3) };
-        let mut instruments =
-            Instruments { counters: &mut TwoPasses::new(lost), meters: &mut NoMeters, sampler: None, tandem: None };
+        let mut instruments = Instruments {
+            counters: &mut TwoPasses::new(lost),
+            meters: &mut NoMeters,
+            sampler: None,
+            tandem: None,
+            others: None,
+            churn: None,
+        };
         measure(&mut loaded, &mut instruments, &protocol, &check).expect("measures")
     }
 

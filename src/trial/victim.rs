@@ -14,11 +14,13 @@ pub enum Company {
     Empty,
     /// Every program of the case, once with every burst.
     Programs,
+    /// Other programs come and go; those of the case rest.
+    Churn,
 }
 
 impl Company {
-    /// All of them, in the order of tables.
-    pub const ALL: [Self; 3] = [Self::Alone, Self::Empty, Self::Programs];
+    /// All of them, in the order of tables; the last only where churn is asked for.
+    pub const ALL: [Self; 4] = [Self::Alone, Self::Empty, Self::Programs, Self::Churn];
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Company {
             Self::Alone => "alone",
             Self::Empty => "interrupted",
             Self::Programs => "beside",
+            Self::Churn => "churn",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod builtin;
 pub mod case;
+pub mod cpus;
 pub mod order;
 pub mod plan;
 pub mod source;
@@ -10,6 +11,7 @@ pub mod spec;
 pub mod trigger;
 
 pub use case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride};
+pub use cpus::Cpus;
 pub use order::Order;
 pub use plan::{Plan, Slot};
 pub use spec::{Spec, SpecError};

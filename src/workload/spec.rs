@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin;
 use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride};
+use super::cpus::Cpus;
 use super::order::Order;
 use super::source::{self, Place};
 use super::trigger::TriggerKind;
@@ -45,6 +46,12 @@ pub struct Spec {
     /// Programs loaded in every case, of which it runs `programs`; by default those alone are loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<u32>,
+    /// CPUs to run further windows on, all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// Programs a second that come and go during further windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<u32>,
     /// Fresh loads of each case.
     #[serde(default = "default_trials")]
     pub trials: u32,
@@ -74,6 +81,10 @@ fn default_samples() -> u32 {
 
 /// Most programs a case may ask for: the JITed text of more does not fit the 1 GiB module area in any arm.
 pub const MOST_PROGRAMS: u32 = 1 << 20;
+
+/// Most programs a second that come and go: the kernel frees each on a work queue after a grace period, and more under way at once
+/// than it has workers for can block each other.
+pub const MOST_CHURN: u32 = 400;
 
 /// Most programs with a 2 MiB region each: together with what else the module area holds.
 pub const MOST_REGIONS: u32 = 200;
@@ -202,6 +213,10 @@ impl Spec {
     }
 
     fn problem_of_numbers(&self) -> Option<Problem> {
+        if self.churn.is_some_and(|per_s| !(1..=MOST_CHURN).contains(&per_s)) {
+            let why = "must be between 1 and 400 a second: the kernel frees on a work queue, which more would fill";
+            return Some(Problem::new("churn", why));
+        }
         let zero = [("trials", self.trials), ("samples", self.samples)].into_iter().find(|(_, number)| *number == 0);
         zero.map(|(key, _)| Problem::new(key, "must be at least 1"))
     }

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use super::memory;
 use super::pace::Pace;
+use super::peers::KernelPeers;
 use super::place::Placed;
 use super::settle::Settle;
 use super::trigger::Trigger;
 use crate::caveat::Caveat;
-use crate::machine::{Fired, Loaded, LoadedMemory, Result, Target};
+use crate::counters::{Choice, Group};
+use crate::machine::{Fired, Loaded, LoadedMemory, MachineError, Peers, Result, Target};
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, Observed};
 use crate::trial::{Check, LoadCost};
@@ -75,6 +77,15 @@ impl Loaded for KernelLoaded<'_> {
 
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired> {
         self.trigger.fire(target, runs)
+    }
+
+    fn peers(&mut self, cpus: &[u32], choice: &Choice, groups: &[Group]) -> Result<Box<dyn Peers>> {
+        let one_place =
+            || MachineError::bad_request("--cpus: this trigger fires on one CPU only; use `chain` or `walk`");
+        let failed = |error| MachineError::failed(format!("failed to share a program: {error}"));
+        let again = || self.trigger.again().ok_or_else(one_place)?.map_err(failed);
+        let runs = cpus.iter().map(|_| again()).collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(KernelPeers::start(cpus, runs, choice, groups)?))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

@@ -2,12 +2,14 @@
 //! In: cases. Out: programs where their arm wants them, verified, and windows fired through BPF_PROG_TEST_RUN.
 //! Apart because it alone needs root and a kernel; nothing outside names libbpf or perf-event-open.
 
+pub mod churn;
 pub mod fillers;
 pub mod loaded;
 pub mod memory;
 pub mod meters;
 pub mod pace;
 pub mod pagewalk;
+pub mod peers;
 pub mod perf;
 pub mod pin;
 pub mod place;
@@ -28,6 +30,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::churn::KernelChurn;
 use self::fillers::Fillers;
 use self::loaded::KernelLoaded;
 use self::meters::KernelMeters;
@@ -38,7 +41,7 @@ use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
 use self::settle::{Extent, Settle};
 use self::tandem::KernelTandem;
-use super::{Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem};
+use super::{Churn, Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem};
 use crate::caveat::Caveat;
 use crate::counters::Choice;
 use crate::host::Facts;
@@ -46,7 +49,7 @@ use crate::placement::image::REGION_BYTES;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
 use crate::victim::Asked;
-use crate::workload::{Body, Case, FillerRule, Order, PackMode, TriggerKind, plan};
+use crate::workload::{Body, Case, Cpus, FillerRule, Order, PackMode, TriggerKind, plan};
 
 /// Descriptors that are not for fillers: object, maps, counters, output files.
 const RESERVED_DESCRIPTORS: u64 = 1024;
@@ -55,6 +58,8 @@ const RESERVED_DESCRIPTORS: u64 = 1024;
 #[derive(Debug)]
 pub struct KernelMachine {
     pinned: Pinned,
+    /// Other CPUs that windows are run on.
+    others: Vec<u32>,
     stop: Arc<AtomicBool>,
     settle: Settle,
     looks: Looks,
@@ -84,6 +89,7 @@ impl KernelMachine {
         let (foreign_programs, foreign) = probe::foreign();
         let mut machine = Self {
             pinned,
+            others: Vec::new(),
             stop,
             settle: Settle::watching(),
             looks: pagewalk::open(),
@@ -200,6 +206,16 @@ impl Machine for KernelMachine {
         let root = Path::new("/");
         let ways = sampler::candidates(root, &Facts::read(root), self.cpu());
         Ok(Box::new(KernelSampler::open(ways)?))
+    }
+
+    fn reserve(&mut self, cpus: &Cpus) -> Result<Vec<u32>> {
+        self.others = self.pinned.reserve(cpus)?;
+        Ok(self.others.clone())
+    }
+
+    fn churn(&mut self, per_s: u32) -> Result<Box<dyn Churn>> {
+        let measured: Vec<u32> = self.others.iter().copied().chain([self.cpu()]).collect();
+        Ok(Box::new(KernelChurn::new(per_s, &measured, self.pinned.allowed())))
     }
 
     fn tandem(&mut self, asked: &Asked) -> Result<Box<dyn Tandem>> {

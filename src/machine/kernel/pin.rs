@@ -6,11 +6,15 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::machine::{MachineError, Result};
+use crate::workload::Cpus;
 
 /// A claim on one CPU, given up when dropped and also when the process is killed: it is an abstract socket, not a file.
 #[derive(Debug)]
 pub struct Pinned {
     cpu: u32,
+    /// CPUs that this process might use before it was pinned.
+    allowed: Vec<u32>,
+    others: Vec<UnixDatagram>,
     _claim: UnixDatagram,
 }
 
@@ -33,7 +37,35 @@ impl Pinned {
         only.set(cpu as usize);
         sched_setaffinity(None, &only)
             .map_err(|error| MachineError::failed(format!("failed to pin to CPU {cpu}: {error}")))?;
-        Ok(Self { cpu, _claim: claim })
+        Ok(Self { cpu, allowed: usable, others: Vec::new(), _claim: claim })
+    }
+
+    /// CPUs that this process might use before it was pinned.
+    pub fn allowed(&self) -> &[u32] {
+        &self.allowed
+    }
+
+    /// Claims other CPUs, all or those listed, without this one.
+    pub fn reserve(&mut self, cpus: &Cpus) -> Result<Vec<u32>> {
+        let wanted = match cpus {
+            Cpus::All => self.allowed.clone(),
+            Cpus::List(listed) => listed.clone(),
+        };
+        if let Some(missing) = wanted.iter().find(|cpu| !self.allowed.contains(cpu)) {
+            return Err(MachineError::host_cannot(
+                format!("failed to use CPU {missing}: not among the CPUs this process may use"),
+                format!("use --cpus with some of {}", list(&self.allowed)),
+            ));
+        }
+        let others: Vec<u32> = wanted.into_iter().filter(|cpu| *cpu != self.cpu).collect();
+        if others.is_empty() {
+            return Err(MachineError::host_cannot(
+                format!("failed to run on several CPUs: there is none but CPU {}", self.cpu),
+                "leave --cpus out, or name others",
+            ));
+        }
+        self.others = others.iter().map(|&cpu| claim(cpu)).collect::<Result<_>>()?;
+        Ok(others)
     }
 
     /// The CPU.

@@ -56,6 +56,8 @@ pub struct Cpu {
     load_factor: f64,
     pmu: Pmu,
     neighbours: Neighbours,
+    churn_per_s: u32,
+    churned_ns: u64,
 }
 
 /// Counters since the start of the machine; never reset.
@@ -76,7 +78,7 @@ impl Cpu {
         let software = Reading { counts: vec![0; 1], ..Reading::default() };
         let pmu = Pmu { enabled: false, hardware, software, running_permille: 1000 };
         let neighbours = Neighbours::new(seed);
-        Self { itlb: Itlb::new(&GEOMETRY), random, load_factor: 1.0, pmu, neighbours }
+        Self { itlb: Itlb::new(&GEOMETRY), random, load_factor: 1.0, pmu, neighbours, churn_per_s: 0, churned_ns: 0 }
     }
 
     /// Programs were loaded: pages are elsewhere in memory now, and the kernel's own code ran.
@@ -88,6 +90,7 @@ impl Cpu {
     /// Fires the trigger `runs` times at `images`; nanoseconds it took.
     pub fn run_programs(&mut self, images: &[Image], visits: &mut Visits, run: Run, runs: u32) -> u64 {
         self.interrupt();
+        self.shoot_down();
         let mut cost = Cost::default();
         for _ in 0..runs {
             for _ in 0..run.executions {
@@ -107,12 +110,19 @@ impl Cpu {
     /// A victim fetches from each of its pages in turn, `rounds` times; nanoseconds it took.
     pub fn run_victim(&mut self, pages: u32, rounds: u32) -> u64 {
         let mut cost = Cost::default();
+        self.shoot_down();
         for _ in 0..rounds {
             for page in 0..u64::from(pages) {
                 self.execute(&Image { addr: Addr(VICTIM_BASE + page * PAGE_BYTES), len: 64 }, &mut cost);
             }
         }
         (cost.cycles as f64 * self.load_factor * 0.4) as u64
+    }
+
+    /// Other programs come and go `per_s` times a second from now on, or no more if 0; nanoseconds of windows since it was last told.
+    pub fn churn(&mut self, per_s: u32) -> u64 {
+        self.churn_per_s = per_s;
+        std::mem::take(&mut self.churned_ns)
     }
 
     /// Starts counting; decides whether something else wants the PMU in this window.
@@ -165,6 +175,11 @@ impl Cpu {
         }
     }
 
+    /// What comes and goes takes its translations along: one look into the kernel for each ten a second.
+    fn shoot_down(&mut self) {
+        (0..self.churn_per_s / 10).for_each(|_| self.interrupt());
+    }
+
     /// Adds the trigger's own cost and noise, and lets the counters see the sum.
     fn account(&mut self, programs: Cost, run: Run, runs: u32) -> u64 {
         // Sum of four uniform draws: a bell of 0.5 % about 1, the same on every host, as no library's logarithm is.
@@ -180,6 +195,9 @@ impl Cpu {
             let counts =
                 [cycles, instructions, programs.walks, programs.walks, walk_cycles, programs.second_level_hits];
             self.pmu.see(counts, wall_ns);
+        }
+        if self.churn_per_s > 0 {
+            self.churned_ns += wall_ns;
         }
         wall_ns + self.neighbours.during(wall_ns)
     }

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::caveat::Caveat;
-use crate::machine::{Fired, Loaded, MachineError, Result, Target};
+use crate::counters::{Choice, Group};
+use crate::machine::{Fired, Loaded, MachineError, Peers, Result, Target};
 use crate::model::visits::Visits;
 use crate::placement::allocator::{Allocator, Span};
 use crate::placement::mapping::observed::{pages_of, with_neighbours};
@@ -15,6 +16,7 @@ use crate::trial::{Check, LoadCost};
 use crate::workload::{Case, FillerRule, Order, PackMode, plan};
 
 use super::cpu::Cpu;
+use super::peers::SimPeers;
 use super::trigger::Run;
 
 /// Chunks of the longest filler.
@@ -178,6 +180,10 @@ impl Loaded for SimLoaded<'_> {
             Target::Empty => cpu.run_empty(self.run, runs),
         };
         Ok(Fired { wall_ns })
+    }
+
+    fn peers(&mut self, cpus: &[u32], _choice: &Choice, groups: &[Group]) -> Result<Box<dyn Peers>> {
+        Ok(Box::new(SimPeers::new(cpus, &self.images, &self.visits, self.run, groups.len())))
     }
 
     fn caveats(&self) -> Vec<Caveat> {

@@ -18,6 +18,7 @@ mod counters;
 mod cpu;
 mod load;
 mod neighbours;
+mod peers;
 pub mod selftest;
 mod tandem;
 mod trigger;
@@ -28,14 +29,15 @@ use std::rc::Rc;
 use crate::caveat::Caveat;
 use crate::counters::Choice;
 use crate::placement::allocator::Allocator;
-use crate::workload::Case;
+use crate::workload::{Case, Cpus};
 
 use self::counters::SimCounters;
 use self::cpu::Cpu;
 use self::load::SimLoaded;
 use self::neighbours::SimMeters;
+use self::peers::SimChurn;
 use self::tandem::SimTandem;
-use super::{Counters, Loaded, Machine, Meters, MissSampler, Result, Tandem};
+use super::{Churn, Counters, Loaded, Machine, Meters, MissSampler, Result, Tandem};
 use crate::victim::Asked;
 
 /// Programs of others in the packs of a fresh machine.
@@ -74,6 +76,17 @@ impl Machine for SimMachine {
 
     fn sampler(&mut self) -> std::result::Result<Box<dyn MissSampler>, String> {
         Err("the simulated CPU takes no samples".to_owned())
+    }
+
+    fn reserve(&mut self, cpus: &Cpus) -> Result<Vec<u32>> {
+        Ok(match cpus {
+            Cpus::All => vec![1],
+            Cpus::List(cpus) => cpus.iter().copied().filter(|cpu| *cpu != 0).collect(),
+        })
+    }
+
+    fn churn(&mut self, per_s: u32) -> Result<Box<dyn Churn>> {
+        Ok(Box::new(SimChurn::new(Rc::clone(&self.cpu), per_s)))
     }
 
     fn tandem(&mut self, asked: &Asked) -> Result<Box<dyn Tandem>> {

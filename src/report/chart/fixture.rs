@@ -83,6 +83,8 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         samples,
         misses: None,
         tandem: Vec::new(),
+        parallel: None,
+        churn: None,
         unload_ns: 0,
         caveats: Vec::new(),
         case,

@@ -5,7 +5,7 @@ use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
 use crate::report::modelled::Modelled;
-use crate::report::{Summary, attribution, echo, knees, mapping, misses, noise, tandem, units, wording};
+use crate::report::{Summary, attribution, company, echo, knees, mapping, misses, noise, tandem, units, wording};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -21,13 +21,14 @@ pub fn of_run<'a>(summary: &Summary, drawings: &'a [Drawing], mail: &str) -> Doc
             Section { title: "Result", parts: result(summary) },
             Section { title: "Figures per case", parts: with_echoes(summary, figures::figures) },
             Section { title: "Effects", parts: with_echoes(summary, figures::effects) },
-            Section { title: "Knees of the sweep", parts: swept(summary) },
+            Section { title: "Knees of the sweep", parts: listed(knees::lines(summary)) },
             Section {
                 title: "Derived figures",
                 parts: attribution::derived_sheet(summary).map(Part::Sheet).into_iter().collect(),
             },
             Section { title: "Where the cycles went", parts: vec![attributed(summary)] },
             Section { title: "Whose code missed the iTLB", parts: missed(summary) },
+            Section { title: "In company", parts: listed(company::lines(summary)) },
             Section { title: "Beside a victim", parts: beside_victim(summary) },
             Section { title: "Modelled, not measured", parts: modelled(summary) },
             Section { title: "Charts", parts: drawings.iter().map(Part::Chart).collect() },
@@ -145,8 +146,7 @@ fn beside_victim<'a>(summary: &Summary) -> Vec<Part<'a>> {
     vec![Part::Sheet(tandem::sheet(victim, &rows)), Part::Items(tandem::sentences(summary, victim, &rows))]
 }
 
-fn swept<'a>(summary: &Summary) -> Vec<Part<'a>> {
-    let lines = knees::lines(summary);
+fn listed<'a>(lines: Vec<String>) -> Vec<Part<'a>> {
     if lines.is_empty() { Vec::new() } else { vec![Part::Items(lines)] }
 }
 

@@ -263,6 +263,12 @@ impl TestRun {
         Self { program, packet: [0; 64], context_in, context_out: [0; SKB_WORDS] }
     }
 
+    /// The same once more, with a skb of its own.
+    pub fn again(&self) -> io::Result<Self> {
+        let program = self.program.try_clone()?;
+        Ok(Self { program, packet: self.packet, context_in: self.context_in, context_out: self.context_out })
+    }
+
     /// Words of `skb->cb` the next call begins with.
     pub fn cb(&mut self) -> &mut [u32] {
         &mut self.context_in[CB_WORD..CB_WORD + 5]

@@ -27,6 +27,7 @@ use super::fillers;
 use super::pace::Pace;
 use super::place::Placed;
 use super::programs::{Maps, Programs};
+use super::sys::TestRun;
 use crate::machine::{Fired, MachineError, Result, Target};
 use crate::trial::Check;
 use crate::workload::{Case, TriggerKind};
@@ -41,6 +42,10 @@ pub trait Trigger: Debug {
     fn prepare(&mut self, target: Target) -> Result<()>;
     /// Fires; nothing but the trigger happens between the two looks at the clock.
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
+    /// The same runs once more, for another CPU: the programs, and the empty one; `None` where a hook has one place only.
+    fn again(&self) -> Option<io::Result<[TestRun; 2]>> {
+        None
+    }
     /// The program that does nothing.
     fn empty_program(&self) -> BorrowedFd<'_>;
     /// Takes what was attached off its hook, and lets go of the programs a few at a time.

@@ -1,5 +1,6 @@
 //! Triggers `chain` and `walk`: tail calls fired by BPF_PROG_TEST_RUN with a repetition count.
 
+use std::io;
 use std::time::Instant;
 
 use super::Trigger;
@@ -113,6 +114,10 @@ impl Trigger for TailCalls {
         let began = Instant::now();
         self.run(target, runs)?;
         Ok(Fired { wall_ns: began.elapsed().as_nanos() as u64 })
+    }
+
+    fn again(&self) -> Option<io::Result<[TestRun; 2]>> {
+        Some(self.programs.again().and_then(|programs| Ok([programs, self.empty.again()?])))
     }
 
     /// The prog arrays hold the programs, see [`Maps::retire`].
