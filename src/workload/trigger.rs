@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TriggerKind {
-    /// Direct tail calls in a permuted order that visits every program.
+    /// Direct tail calls that visit all programs in turn.
     Chain,
     /// Indirect tail calls to the program a linear congruential generator draws.
     Walk,
@@ -49,8 +49,8 @@ impl TriggerKind {
     /// What runs the programs, in a line.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Chain => "direct tail calls in a permuted order that visits every program",
-            Self::Walk => "indirect tail calls to a program drawn at random",
+            Self::Chain => "direct tail calls that visit all programs in turn",
+            Self::Walk => "indirect tail calls to a program drawn for each",
             Self::Tracepoint => "raw tracepoint bpf_trigger_tp: one hit runs every program",
             Self::Cls => "classifiers on egress of a network namespace of its own: one packet runs every program",
             Self::Cgroup => "egress filters of nested control groups: one packet runs every program",
