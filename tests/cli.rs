@@ -190,7 +190,7 @@ fn bad_input_gets_one_line_that_names_it_and_an_exit_code() {
     for (args, code, expected) in [
         (vec!["run", "chian"], 2, "unknown workload `chian`; built in are: chain, walk, sizes".to_owned()),
         (vec!["run", "chain", "chain"], 2, "workload `chain` is named twice".to_owned()),
-        (vec!["run", &path("broken.toml")], 2, "broken.toml`, line 3: unknown field `programms`".to_owned()),
+        (vec!["run", &path("broken.toml")], 2, "broken.toml`, line 3, column 1: unknown field `programms`".to_owned()),
         (vec!["run", &path("absent.toml")], 1, "absent.toml".to_owned()),
         (vec!["run", "--programs", "0"], 2, "`programs` must be between 1 and 1048576".to_owned()),
         (vec!["run", "--machine", "sim", "--out", &below_a_file], 1, format!("failed to write `{below_a_file}`")),
