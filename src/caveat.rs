@@ -14,6 +14,10 @@ pub enum Caveat {
     AgainstItself,
     /// The run was made in a virtual machine; nested paging may hold smaller TLB entries than the guest maps.
     VirtualMachine { hypervisor: String },
+    /// The run was made in a guest whose instructions an emulator ran.
+    Emulated { by: String },
+    /// This kernel gives every program pages of its own; there is no pack on.
+    PackOffNative,
     /// No hardware event could be opened: iTLB and cycle columns stay empty.
     NoHardwareCounters { reason: String },
     /// The catalogue of events does not know the cores of this CPU: what the generic names count on it is not known.
@@ -70,6 +74,17 @@ impl fmt::Display for Caveat {
                 f,
                 "virtual machine ({hypervisor}): a TLB entry is the smaller of guest and host page; bare metal may differ"
             ),
+            Self::Emulated { by } => write!(
+                f,
+                "guest under emulation ({by}): placement, page tables and modelled counts are the kernel's; its times are not shown, \
+                 they are the emulator's"
+            ),
+            Self::PackOffNative => {
+                write!(
+                    f,
+                    "this kernel does not pack BPF programs (before 5.18): pack off is its own allocator's placement"
+                )
+            }
             Self::NoHardwareCounters { reason } => {
                 write!(f, "no hardware counters ({reason}): cycles and iTLB misses were not measured")
             }

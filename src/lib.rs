@@ -17,6 +17,7 @@ pub mod runfile;
 pub mod stats;
 pub mod compare;
 pub mod survey;
+pub mod vm;
 pub mod report;
 pub mod host;
 pub mod caveat;

@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Failure;
-use super::run::{seed_from_clock, stop_on_signals};
+use super::measure::seed_from_clock;
+use super::run::stop_on_signals;
 use crate::host::Facts;
 use crate::model::cpuid::Reported;
 use crate::model::geometry::{Core, Named};

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::Failure;
+use super::measure::Task;
 use crate::counters::Choice;
 use crate::host::{Facts, Live};
-use crate::machine::Machine;
 use crate::machine::sim::SimMachine;
+use crate::machine::{Counters, Machine};
 use crate::placement::{Image, Observed};
 use crate::runfile::manifest::MachineKind;
 use crate::selftest::{Allowed, Subject};
@@ -64,6 +65,27 @@ pub fn subject(allowed: Allowed, stop: Arc<AtomicBool>) -> Result<Box<dyn Subjec
 #[cfg(not(feature = "kernel"))]
 pub fn subject(_: Allowed, _: Arc<AtomicBool>) -> Result<Box<dyn Subject>, Failure> {
     Err(Failure::HostCannot(format!("{NO_KERNEL}; build with the feature `kernel`, or use --machine sim")))
+}
+
+/// Opens what counts the windows of `task`, with marks around them if it wants them.
+pub fn counters(task: &Task, machine: &mut dyn Machine) -> Result<Box<dyn Counters>, Failure> {
+    let counters = machine.counters(&task.choice)?;
+    if task.marks { marked(counters) } else { Ok(counters) }
+}
+
+#[cfg(feature = "kernel")]
+fn marked(counters: Box<dyn Counters>) -> Result<Box<dyn Counters>, Failure> {
+    use crate::machine::kernel::{marked::Marked, pagewalk};
+
+    let direct_map = pagewalk::direct_map().map_err(|reason| {
+        Failure::HostCannot(format!("failed to find the direct map, by which page tables are read: {reason}"))
+    })?;
+    Ok(Box::new(Marked::new(counters, direct_map)))
+}
+
+#[cfg(not(feature = "kernel"))]
+fn marked(counters: Box<dyn Counters>) -> Result<Box<dyn Counters>, Failure> {
+    Ok(counters)
 }
 
 /// Every program the kernel lists, with the places of its functions; the error says why it does not.

@@ -7,18 +7,21 @@ pub mod compare;
 pub mod doctor;
 pub mod dry_run;
 pub mod failure;
+pub mod kernels;
 pub mod layout;
 pub mod list;
 pub mod list_events;
 pub mod list_models;
 pub mod list_triggers;
 pub mod machines;
+pub mod measure;
 pub mod publish;
 pub mod report;
 pub mod run;
 pub mod selftest;
 pub mod session;
 pub mod victim;
+pub mod shape;
 
 use std::io::Write;
 
@@ -52,8 +55,16 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Do the work of one of the tool's own victims, by itself
     Victim(victim::Args),
+    /// Measure the same workload in several kernel images, each booted in qemu
+    Kernels(kernels::Args),
     /// List workloads, or the events of a CPU
     List(list::Args),
+    /// Become a program that dies with the process that asked for it
+    #[command(name = crate::vm::leash::VERB, hide = true)]
+    Leash(kernels::leash::Args),
+    /// Measure in a guest; what `kernels` makes init of
+    #[command(hide = true)]
+    Guest,
 }
 
 impl Cli {
@@ -68,7 +79,10 @@ impl Cli {
             Command::Selftest(args) => selftest::run(&args, out),
             Command::Calibrate(args) => calibrate::run(&args, out),
             Command::Victim(args) => victim::run(&args),
+            Command::Kernels(args) => kernels::run(&args, out),
             Command::List(args) => list::run(&args, out),
+            Command::Leash(args) => kernels::leash::run(&args),
+            Command::Guest => kernels::guest::run(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::Failure;
 use super::report::{Format, Modelling};
 use crate::report::chart::Drawing;
 use crate::report::comparison::{self, View};
+use crate::report::kernels::{self, Matrix};
 use crate::report::{attach, chart, csv, document, html, json, lkp, mail, markdown};
 use crate::runfile::Run;
 use crate::runfile::reader::FILE_NAME;
@@ -41,6 +42,22 @@ pub fn publish_comparison(dir: &Path, view: &View<'_>) -> Result<Vec<PathBuf>, F
         write(dir, "report.csv", comparison::csv::csv(view).as_bytes())?,
         write(dir, "report.json", comparison::json::json(view).map_err(anyhow::Error::new)?.as_bytes())?,
         write(dir, "lkp.txt", comparison::lkp::lkp(view).as_bytes())?,
+    ];
+    files.extend(pictures(dir, &drawings)?);
+    Ok(files)
+}
+
+/// Writes the same outputs of a matrix of kernels to `dir`, the grid excepted; returns their paths.
+pub fn publish_matrix(dir: &Path, matrix: &Matrix<'_>) -> Result<Vec<PathBuf>, Failure> {
+    let drawings = chart::matrix::draw(matrix)?;
+    let text = kernels::mail::mail(matrix);
+    let document = kernels::document::document(matrix, &drawings, &text);
+    let mut files = vec![
+        write(dir, "mail.txt", text.as_bytes())?,
+        write(dir, "report.html", html::html(&document)?.as_bytes())?,
+        write(dir, "report.md", markdown::markdown(&document).as_bytes())?,
+        write(dir, "report.csv", kernels::csv::csv(matrix).as_bytes())?,
+        write(dir, "report.json", kernels::json::json(matrix).map_err(anyhow::Error::new)?.as_bytes())?,
     ];
     files.extend(pictures(dir, &drawings)?);
     Ok(files)

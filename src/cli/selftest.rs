@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::run::{seed_from_clock, stop_on_signals};
+use super::measure::seed_from_clock;
+use super::run::stop_on_signals;
 use super::{Failure, machines};
 use crate::machine::sim::selftest::SimSubject;
 use crate::runfile::manifest::MachineKind;

@@ -1,19 +1,21 @@
 //! `--counters` and `--count`: what is to be counted, and in which order of importance.
 
+use serde::{Deserialize, Serialize};
+
 use super::host::Host;
 use super::layout::{Fixed, Need};
 use super::syntax::{self, BadEvent, Source, Wanted};
 use super::{CountSide, Role, names};
 
 /// What the user asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     pub events: Events,
     pub side: CountSide,
 }
 
 /// Which events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Events {
     /// The catalogue's for this CPU, or the generic ones for a model it does not know.
     #[default]

@@ -32,11 +32,13 @@ pub enum Unusable {
     Faulted,
     /// The core's frequency was off the trial's median by more than a twentieth.
     OffFrequency,
+    /// An emulator ran it: neither its time nor what a clock says of it tells anything.
+    Emulated,
 }
 
 impl Unusable {
     /// Every reason, in the order in which reports name them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Multiplexed,
         Self::Empty,
         Self::Preempted,
@@ -45,6 +47,7 @@ impl Unusable {
         Self::Stolen,
         Self::Faulted,
         Self::OffFrequency,
+        Self::Emulated,
     ];
 }
 
@@ -59,6 +62,7 @@ impl fmt::Display for Unusable {
             Self::Stolen => "robbed of time by the hypervisor",
             Self::Faulted => "page fault",
             Self::OffFrequency => "at a frequency more than 5 % off the trial's median",
+            Self::Emulated => "run by an emulator",
         })
     }
 }

@@ -13,9 +13,9 @@ use crate::survey::vmalloc::Packs;
 use crate::trial::beside::DirectMap;
 use crate::trial::company::{Churned, CpuWindow};
 use crate::trial::victim::{Victim, VictimRun};
-use crate::trial::{Check, LoadCost};
+use crate::trial::{Check, Freed, LoadCost};
 use crate::victim::Asked;
-use crate::workload::{Case, Cpus};
+use crate::workload::{Case, Cpus, PackMode};
 
 /// What went wrong on the machine; `kind` decides the exit code.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +102,14 @@ pub trait Machine: std::fmt::Debug {
     /// Waits until all that was unloaded is free, and looks at the direct map; `None` where there is none.
     fn settled(&mut self) -> Option<Settled> {
         None
+    }
+    /// What is left where `images` lay, now that they are unloaded; `None` where nobody can look.
+    fn freed(&mut self, _images: &[Image]) -> Option<Freed> {
+        None
+    }
+    /// Whether it can place programs as `arm` wants them.
+    fn offers(&self, _arm: PackMode) -> bool {
+        true
     }
     /// Opens what can be counted around the trigger.
     fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>>;

@@ -74,7 +74,7 @@ pub fn csv(summary: &Summary<'_>) -> String {
 }
 
 /// What a case is, in columns.
-pub(super) fn names(case: &Case) -> [String; 7] {
+pub(in crate::report) fn names(case: &Case) -> [String; 7] {
     [
         case.workload.clone(),
         case.trigger.to_string(),

@@ -131,6 +131,7 @@ fn run(machine: MachineKind, groups: Vec<Group>, refused: Vec<Refusal>, host: Fa
         meters_absent: Vec::new(),
         sampling: None,
         victim: None,
+        guest: None,
         host,
         caveats,
     };
@@ -203,6 +204,8 @@ fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
         tandem: Vec::new(),
         parallel: None,
         churn: None,
+        fetched: Vec::new(),
+        freed: None,
         unload_ns: 1_000_000,
         caveats: Vec::new(),
     }

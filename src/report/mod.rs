@@ -15,6 +15,7 @@ pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod html;
+pub mod kernels;
 pub mod json;
 pub mod knees;
 pub mod lkp;

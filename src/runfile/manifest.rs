@@ -37,6 +37,59 @@ impl Design {
     }
 }
 
+/// What runs the instructions of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    /// qemu's own translator: the guest's time tells nothing.
+    Tcg,
+    /// The CPU itself.
+    Kvm,
+}
+
+/// Whether an iTLB was modelled from the instructions that the guest fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fetches {
+    /// The iTLB of this model.
+    Modelled {
+        model: String,
+    },
+    NotModelled {
+        reason: String,
+    },
+}
+
+/// The guest that a run was made in, if `itlbench kernels` booted it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// What the command line calls the kernel.
+    pub kernel: String,
+    /// What the kernel's image says of itself.
+    pub banner: String,
+    /// From 1.
+    pub boot: u32,
+    pub accelerator: Accelerator,
+    /// `qemu 10.0.2, TCG`.
+    pub emulator: String,
+    pub cpu_model: String,
+    pub cpus: u32,
+    pub memory_mib: u32,
+    /// Added to the kernel's command line.
+    pub append: String,
+    /// Of the emulator: it decides KASLR and all other random numbers of the guest's firmware.
+    pub seed: u64,
+    /// What becomes of the guest's own instruction fetches.
+    pub fetches: Fetches,
+}
+
+impl Guest {
+    /// Whether its times are the emulator's.
+    pub fn is_emulated(&self) -> bool {
+        self.accelerator == Accelerator::Tcg
+    }
+}
+
 /// First record of a run file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -60,6 +113,15 @@ pub struct Manifest {
     pub sampling: Option<Sampling>,
     /// Who ran beside the programs, if anybody was asked to.
     pub victim: Option<Victim>,
+    /// Where a guest measured that `itlbench kernels` booted.
+    pub guest: Option<Guest>,
     pub host: Facts,
     pub caveats: Vec<Caveat>,
+}
+
+impl Manifest {
+    /// Whether an emulator ran the instructions, so that no time of the run tells anything.
+    pub fn is_emulated(&self) -> bool {
+        self.guest.as_ref().is_some_and(Guest::is_emulated)
+    }
 }

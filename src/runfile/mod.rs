@@ -1,6 +1,7 @@
 //! In: trials as they end. Out: an append-only file that survives a crash, and the same trials read back years later.
 //! Apart because compare and report see nothing but run files: a file from another box is first class.
 
+mod hex;
 mod ledger;
 mod lines;
 pub mod manifest;

@@ -8,15 +8,16 @@ use proptest::prelude::*;
 use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Meter, MeterAbsence, Reading, Refusal, Role, Unusable};
 use crate::host::Facts;
+use crate::model::fetched::Window;
 use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::survey::vmalloc::{Packs, ToldBy};
 use crate::trial::beside::{Beside, DirectMap};
-use crate::trial::{Check, LoadCost, Sample, Trial};
+use crate::trial::{Check, Freed, LoadCost, Sample, Trial};
 use crate::workload::{Body, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
 
-use super::manifest::{Design, MachineKind, Manifest};
+use super::manifest::{Accelerator, Design, Fetches, Guest, MachineKind, Manifest};
 use super::{ReadError, Run, WriteError, Writer};
 
 type Histograms = BTreeMap<Metric, String>;
@@ -87,6 +88,7 @@ prop_compose! {
         host in facts(),
         caveats in vec(caveat(), 0..3),
         absence in any::<String>(),
+        guest in prop::option::of(guest()),
     ) -> Manifest {
         let group = |(name, events, pinned)| Group { name, events, pinned, ..Group::default() };
         let refusal = |(event, errno, meaning)| Refusal { event, errno, meaning };
@@ -97,10 +99,34 @@ prop_compose! {
             refused: refused.into_iter().map(refusal).collect(),
             meters: vec![Meter::Switches, Meter::Aperf],
             meters_absent: vec![MeterAbsence { meters: vec![Meter::Smis], reason: absence }],
-        sampling: None,
-        victim: None,
+            sampling: None,
+            guest,
+            victim: None,
         }
     }
+}
+
+fn guest() -> impl Strategy<Value = Guest> {
+    let fetches = any::<(bool, String)>().prop_map(|(modelled, text)| match modelled {
+        true => Fetches::Modelled { model: text },
+        false => Fetches::NotModelled { reason: text },
+    });
+    let accelerator = prop::sample::select(vec![Accelerator::Tcg, Accelerator::Kvm]);
+    (any::<[String; 5]>(), any::<(u32, u32, u32, u64)>(), fetches, accelerator).prop_map(
+        |([kernel, banner, emulator, cpu_model, append], (boot, cpus, memory_mib, seed), fetches, accelerator)| Guest {
+            kernel,
+            banner,
+            boot,
+            accelerator,
+            emulator,
+            cpu_model,
+            cpus,
+            memory_mib,
+            append,
+            seed,
+            fetches,
+        },
+    )
 }
 
 fn sample(shape: Vec<usize>) -> impl Strategy<Value = Sample> {
@@ -169,6 +195,8 @@ prop_compose! {
         caveats in vec(caveat(), 0..2),
         mapping in mapping(),
         beside in beside(),
+        freed in prop::option::of(any::<(u32, u32, u32, u32)>()),
+        samples_fetched in 0..3usize,
     ) -> Trial {
         // No image is longer than the module area holds; a footprint counts every page.
         let image = |(addr, len): (u64, u32)| Image { addr: Addr(addr >> 1), len: len >> 13 };
@@ -177,6 +205,8 @@ prop_compose! {
         let (executed, fewest, most, executions_per_run) = check;
         Trial {
             case: case.clone(), trial: number, sequence, seed, started_ms, placed, unload_ns, baseline, samples, misses: None, tandem: Vec::new(), parallel: None, churn: None, caveats,
+            fetched: vec![Window { tag: seed, ..Window::default() }; samples_fetched],
+            freed: freed.map(|(images, poisoned, unmapped, other)| Freed { images, poisoned, unmapped, other }),
             footprint: Footprint::of(&images),
             mapping,
             beside,
@@ -238,6 +268,7 @@ fn small() -> Run {
         meters_absent: Vec::new(),
         sampling: None,
         victim: None,
+        guest: None,
         host: Facts::default(),
         caveats: vec![Caveat::Simulated],
     };
@@ -264,6 +295,8 @@ fn small() -> Run {
         tandem: Vec::new(),
         parallel: None,
         churn: None,
+        fetched: Vec::new(),
+        freed: None,
         unload_ns: 1,
         caveats: Vec::new(),
     });

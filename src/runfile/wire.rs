@@ -21,14 +21,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::caveat::Caveat;
 use crate::counters::{Group, Meter, MeterAbsence, Refusal, Unusable};
 use crate::host::Facts;
+use crate::model::fetched::Window;
 use crate::placement::{Addr, Footprint, Image, Observed};
 use crate::samples::Metric;
 use crate::sampling::{Misses, Sampling};
 use crate::trial::record::{Churn, Parallel, Repetition, Victim};
-use crate::trial::{Beside, Check, LoadCost, Sample, Trial};
+use crate::trial::{Beside, Check, Freed, LoadCost, Sample, Trial};
 use crate::workload::{Body, Case, Cpus, FillerRule, OffsetRule, Order, PackMode, Spec, Stride, TriggerKind};
 
-use super::manifest::{Design, MachineKind, Manifest};
+use super::hex::HexAddr;
+use super::manifest::{Design, Guest, MachineKind, Manifest};
 use super::noise::MeterRows;
 use super::reading::ReadingRow;
 pub(super) use super::seal::{EndRecord, seal, seal_holds};
@@ -134,6 +136,8 @@ pub(super) struct RunRecord {
     sampling: Option<Sampling>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     victim: Option<Victim>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guest: Option<Guest>,
     host: Facts,
     #[serde(deserialize_with = "caveats")]
     caveats: Vec<Caveat>,
@@ -164,6 +168,7 @@ impl RunRecord {
             meters_absent: m.meters_absent,
             sampling: m.sampling,
             victim: m.victim,
+            guest: m.guest,
             host: m.host,
             caveats: m.caveats,
             columns: Columns::known(),
@@ -188,6 +193,7 @@ impl RunRecord {
             meters_absent: self.meters_absent,
             sampling: self.sampling,
             victim: self.victim,
+            guest: self.guest,
             host: self.host,
             caveats: self.caveats,
         };
@@ -215,27 +221,6 @@ fn caveats<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Caveat>, D:
 fn cases(spec: &Spec) -> Vec<Case> {
     let arms = |&programs| spec.pack.iter().map(move |&pack| spec.case(programs, pack));
     spec.programs.iter().flat_map(arms).collect()
-}
-
-/// An address as `0x...`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-struct HexAddr(u64);
-
-impl From<HexAddr> for String {
-    fn from(addr: HexAddr) -> Self {
-        format!("{:#x}", addr.0)
-    }
-}
-
-impl TryFrom<String> for HexAddr {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let addr = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        addr.map(Self).ok_or_else(|| format!("`{text}` is not a hexadecimal address"))
-    }
 }
 
 /// `addr`, `len`.
@@ -329,6 +314,10 @@ pub(super) struct TrialRecord {
     parallel: Option<Parallel>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     churn: Option<Churn>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fetched: Vec<Window>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    freed: Option<Freed>,
     /// base64 of HDR V2, by metric.
     histograms: BTreeMap<String, String>,
     #[serde(deserialize_with = "caveats")]
@@ -353,6 +342,8 @@ impl TrialRecord {
             tandem: trial.tandem.clone(),
             parallel: trial.parallel.clone(),
             churn: trial.churn.clone(),
+            fetched: trial.fetched.clone(),
+            freed: trial.freed,
             histograms: serde_json::from_value(serde_json::to_value(histograms)?)?,
             caveats: trial.caveats.clone(),
         })
@@ -385,6 +376,8 @@ impl TrialRecord {
             tandem: self.tandem,
             parallel: self.parallel,
             churn: self.churn,
+            fetched: self.fetched,
+            freed: self.freed,
             unload_ns: self.unload_ns,
             caveats: self.caveats,
         };

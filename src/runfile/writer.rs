@@ -47,6 +47,30 @@ impl Sink for File {
     }
 }
 
+/// What somebody else takes down.
+#[derive(Debug)]
+struct Stream<W>(W);
+
+impl<W: Write> Write for Stream<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write + std::fmt::Debug> Sink for Stream<W> {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn cut(&mut self, _bytes: u64) -> io::Result<()> {
+        Err(io::Error::other("what is sent cannot be taken back"))
+    }
+}
+
 /// An open run file.
 #[derive(Debug)]
 pub struct Writer {
@@ -76,6 +100,15 @@ impl Writer {
         let writer = Self::start(name, Box::new(file), manifest)?;
         sync_directory(path);
         Ok(writer)
+    }
+
+    /// Sends the same to `stream`, which takes no byte back: on failure the file ends torn there.
+    pub fn stream(
+        name: &str,
+        stream: impl Write + std::fmt::Debug + 'static,
+        manifest: &Manifest,
+    ) -> Result<Self, WriteError> {
+        Self::start(name.to_owned(), Box::new(Stream(stream)), manifest)
     }
 
     pub(super) fn start(path: String, sink: Box<dyn Sink>, manifest: &Manifest) -> Result<Self, WriteError> {

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::{LoadedMemory, Settled};
+use crate::samples::histogram;
 use crate::survey::vmalloc::Packs;
 
 /// How the kernel maps all physical memory, from /proc/meminfo and /proc/vmstat. Absent is absent: not every kernel counts all.
@@ -41,6 +43,20 @@ pub struct Beside {
     pub load_latency: Option<String>,
     /// From the end of the unloading until the memory was seen to be free.
     pub freed_ns: u64,
+}
+
+impl Beside {
+    /// What a trial cost beside its time.
+    pub fn of(before: Settled, memory: LoadedMemory, after: Settled) -> Self {
+        Self {
+            before: before.direct_map,
+            loaded: memory.direct_map,
+            unloaded: after.direct_map,
+            packs: memory.packs,
+            load_latency: histogram::of_values(&memory.load_latencies_ns).and_then(|all| histogram::encode(&all)).ok(),
+            freed_ns: after.waited_ns,
+        }
+    }
 }
 
 impl DirectMap {

@@ -6,6 +6,7 @@ mod bracket;
 pub mod company;
 pub mod disturbance;
 pub mod in_company;
+pub mod freed;
 mod mapping;
 pub mod protocol;
 pub mod record;
@@ -14,5 +15,5 @@ pub mod tandem;
 pub mod victim;
 
 pub use protocol::Protocol;
-pub use record::{Beside, Check, DirectMap, LoadCost, Sample, Trial};
+pub use record::{Beside, Check, DirectMap, Freed, LoadCost, Sample, Trial};
 pub use victim::VictimRun;

@@ -13,12 +13,33 @@ pub struct Protocol {
     pub baseline: u32,
     /// Rounds of a victim: one run in each company.
     pub rounds: u32,
+    pub clock: Clock,
+}
+
+/// Whether the machine's clock tells how long something took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    Real,
+    /// It is an emulator's: windows are sized by executions alone, and none counts as timed.
+    Emulated,
 }
 
 impl Protocol {
     /// The default: windows of 3 ms with at least 10 000 executions.
     pub fn new(samples: u32) -> Self {
-        Self { samples, window_ns: 3_000_000, window_executions: 10_000, baseline: 4, rounds: ROUNDS }
+        Self {
+            samples,
+            window_ns: 3_000_000,
+            window_executions: 10_000,
+            baseline: 4,
+            rounds: ROUNDS,
+            clock: Clock::Real,
+        }
+    }
+
+    /// Under an emulator: windows of 10 000 executions, for the counts of what is fetched.
+    pub fn emulated(samples: u32) -> Self {
+        Self { window_ns: 0, baseline: 1, clock: Clock::Emulated, ..Self::new(samples) }
     }
 
     /// Runs of the trigger a window needs, given how long `probed` runs took.
@@ -71,6 +92,12 @@ mod tests {
         ] {
             assert_eq!(protocol.runs(per_run, probed, probed_ns), expected, "{per_run} {probed} {probed_ns}");
         }
+    }
+
+    #[test]
+    fn under_an_emulator_only_executions_size_a_window() {
+        assert_eq!(Protocol::emulated(3).runs(33, 100, 1), Protocol::emulated(3).runs(33, 100, 1_000_000_000));
+        assert_eq!(Protocol::emulated(3).runs(33, 1, 1), 304);
     }
 
     #[test]

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 pub use super::beside::{Beside, DirectMap};
 pub use super::company::{Churn, CpuWindow, Parallel};
+pub use super::freed::Freed;
 pub use super::victim::{Company, Repetition, Victim, VictimEvent};
 use crate::caveat::Caveat;
 use crate::counters::{Reading, Unusable};
+use crate::model::fetched::Window;
 use crate::placement::{Footprint, Image, Observed};
 use crate::sampling::Misses;
 use crate::workload::Case;
@@ -96,6 +98,12 @@ pub struct Trial {
     /// Windows while programs came and went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub churn: Option<Churn>,
+    /// What an emulator saw in each of `samples`: modelled from fetches, not counted by a CPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fetched: Vec<Window>,
+    /// What unloading left; absent in files that were written before it was looked at, and where nobody can look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed: Option<Freed>,
     pub unload_ns: u64,
     #[serde(default)]
     pub caveats: Vec<Caveat>,

@@ -1,11 +1,9 @@
 //! Runs one trial: load, verify, check pass, warm up, calibrate, baseline, windows, baseline, unload.
 
 use crate::caveat::Caveat;
-use crate::machine::{
-    Churn, Counters, Loaded, LoadedMemory, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem, Target,
-};
+use crate::counters::Unusable;
+use crate::machine::{Churn, Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Tandem, Target};
 use crate::placement::{Footprint, Observed};
-use crate::samples::histogram;
 use crate::sampling::Misses;
 use crate::workload::{Case, Slot};
 
@@ -14,7 +12,7 @@ use super::bracket::Bracket;
 use super::disturbance;
 use super::in_company::{self, OtherCpus};
 use super::mapping;
-use super::protocol::{self, Protocol};
+use super::protocol::{self, Clock, Protocol};
 use super::record::{Check, LoadCost, Sample, Trial};
 
 /// Which trial this is, and when it began.
@@ -66,8 +64,9 @@ pub fn run_trial(
     let misses = sample_misses(loaded.as_mut(), instruments, windows.runs)?;
     let company = in_company::all(loaded.as_mut(), instruments, protocol, &check, windows.runs, case, start.slot.seed)?;
     let unload_ns = loaded.unload()?;
-    let beside =
-        before.zip(memory).zip(machine.settled()).map(|((before, memory), after)| beside(before, memory, after));
+    let after = machine.settled();
+    let freed = machine.freed(&facts.images);
+    let beside = before.zip(memory).zip(after).map(|((before, memory), after)| Beside::of(before, memory, after));
     Ok(Trial {
         case: case.clone(),
         trial: start.slot.trial,
@@ -87,21 +86,11 @@ pub fn run_trial(
         tandem: company.tandem,
         parallel: company.parallel,
         churn: company.churn,
+        fetched: Vec::new(),
+        freed,
         unload_ns,
         caveats,
     })
-}
-
-/// What the trial cost beside its time.
-fn beside(before: Settled, memory: LoadedMemory, after: Settled) -> Beside {
-    Beside {
-        before: before.direct_map,
-        loaded: memory.direct_map,
-        unloaded: after.direct_map,
-        packs: memory.packs,
-        load_latency: histogram::of_values(&memory.load_latencies_ns).and_then(|all| histogram::encode(&all)).ok(),
-        freed_ns: after.waited_ns,
-    }
 }
 
 /// What is known of a load before anything is measured.
@@ -160,6 +149,9 @@ fn measure(
         bracket.windows(Target::Programs, runs, protocol.samples, &mut samples)?;
         bracket.windows(Target::Empty, runs, protocol.baseline, &mut baseline)?;
     }
+    if protocol.clock == Clock::Emulated {
+        baseline.iter_mut().chain(&mut samples).for_each(|window| window.discarded = Some(Unusable::Emulated));
+    }
     for windows in [&mut baseline, &mut samples] {
         disturbance::mark(instruments.meters.meters(), instruments.counters.groups(), windows);
     }
@@ -185,6 +177,11 @@ fn sample_misses(loaded: &mut dyn Loaded, instruments: &mut Instruments<'_>, run
 /// longer than it is, so the window is sized once more by the shortest look at it.
 fn calibrate(loaded: &mut dyn Loaded, protocol: &Protocol, check: &Check) -> Result<(u32, Option<Caveat>)> {
     const PROBE: u32 = 64;
+    if protocol.clock == Clock::Emulated {
+        let runs = protocol.runs(check.executions_per_run, 1, 1);
+        loaded.fire(Target::Programs, runs)?;
+        return Ok((runs, None));
+    }
     loaded.fire(Target::Programs, PROBE)?;
     let probed_ns = loaded.fire(Target::Programs, PROBE)?.wall_ns;
     let mut runs = protocol.runs(check.executions_per_run, PROBE, probed_ns);
@@ -239,7 +236,7 @@ fn linearity(loaded: &mut dyn Loaded, runs: u32) -> Result<Linearity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal, Unusable};
+    use crate::counters::{Group, Meter, MeterAbsence, Reading, Refusal};
     use crate::machine::Fired;
     use crate::placement::Image;
 

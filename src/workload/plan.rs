@@ -79,6 +79,13 @@ impl Plan {
         self.halves
     }
 
+    /// The same trials from the fewest programs of a workload to the most, its arms in turn. Where nothing is timed no order is
+    /// needed that evens out drift, and what loading leaves behind adds up as the numbers do.
+    pub fn in_order(mut self) -> Self {
+        self.slots.sort_by_key(|slot| (slot.trial, slot.case));
+        self
+    }
+
     /// The arms in the plan, for a look at what it compares.
     pub fn arms(&self) -> Vec<PackMode> {
         let mut arms: Vec<PackMode> = self.cases.iter().map(|case| case.pack).collect();
@@ -162,6 +169,14 @@ mod tests {
             assert_eq!(pair[0].seed, pair[1].seed);
             assert_eq!(pair[0].trial, pair[1].trial);
         }
+    }
+
+    #[test]
+    fn in_order_every_round_goes_through_the_cases_as_they_are_listed() {
+        let ordered = plan(7).in_order();
+        let cases: Vec<usize> = ordered.slots.iter().map(|slot| slot.case).collect();
+        assert_eq!(cases, [0, 1, 2, 3].repeat(8));
+        assert!(plan(7).slots.iter().all(|slot| ordered.slots.contains(slot)));
     }
 
     #[test]

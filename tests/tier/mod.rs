@@ -20,6 +20,7 @@ pub struct Turn {
 }
 
 /// The turn, or `None` where this host cannot run programs; fails instead where `REQUIRE_TIER` asks for the tier.
+#[cfg(feature = "kernel")]
 pub fn bpf() -> Option<Turn> {
     let threads = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Err(reason) = itlbench::machine::kernel::probe::test_run() {

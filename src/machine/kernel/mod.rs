@@ -5,6 +5,7 @@
 pub mod churn;
 pub mod fillers;
 pub mod loaded;
+pub mod marked;
 pub mod memory;
 pub mod meters;
 pub mod pace;
@@ -36,7 +37,7 @@ use self::loaded::KernelLoaded;
 use self::meters::KernelMeters;
 use self::perf::PerfCounters;
 use self::pin::Pinned;
-use self::place::{Placer, verified};
+use self::place::{Packing, Placer, verified};
 use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
 use self::settle::{Extent, Settle};
@@ -48,6 +49,7 @@ use crate::host::Facts;
 use crate::placement::image::REGION_BYTES;
 use crate::placement::mapping::Looks;
 use crate::placement::{Image, pack};
+use crate::trial::Freed;
 use crate::victim::Asked;
 use crate::workload::{Body, Case, Cpus, FillerRule, Order, PackMode, TriggerKind, plan};
 
@@ -78,7 +80,8 @@ pub struct KernelMachine {
 #[derive(Debug)]
 struct Kit {
     programs: Programs,
-    fillers: Fillers,
+    /// `None` where there are no packs to fill.
+    fillers: Option<Fillers>,
 }
 
 impl KernelMachine {
@@ -125,6 +128,10 @@ impl KernelMachine {
         Ok(share_pages(&images))
     }
 
+    fn wait_for_frees(&mut self) -> u64 {
+        self.settle.wait(&mut self.looks, self.pack_bytes).as_nanos() as u64
+    }
+
     fn prepare(&mut self, trigger: TriggerKind, body: Body) -> Result<()> {
         if self.kits.contains_key(&(trigger, body)) {
             return Ok(());
@@ -132,11 +139,12 @@ impl KernelMachine {
         let programs = Programs::open(trigger, body)?;
         let maps = programs.maps(1)?;
         let mut landed = Vec::new();
-        let fillers = Fillers::calibrate(&mut || {
+        let mut probe = || {
             let (program, image) = probe_load(&programs, &maps)?;
             landed.push(image);
             Ok((program, image))
-        })?;
+        };
+        let fillers = self.packs().then(|| Fillers::calibrate(&mut probe)).transpose()?;
         self.settle.unloaded(landed.iter().map(Extent::of));
         self.kits.insert((trigger, body), Kit { programs, fillers });
         Ok(())
@@ -145,7 +153,7 @@ impl KernelMachine {
 
 impl Machine for KernelMachine {
     fn load(&mut self, case: &Case, seed: u64) -> Result<Box<dyn Loaded + '_>> {
-        if case.pack != PackMode::Off && !self.packs() {
+        if !self.offers(case.pack) {
             return Err(MachineError::host_cannot(
                 format!(
                     "failed to place programs with --pack {}: this kernel does not pack BPF programs (before 5.18)",
@@ -157,14 +165,17 @@ impl Machine for KernelMachine {
         refuse_if_too_large(case)?;
         trigger::refuse_if_too_many(case)?;
         self.prepare(case.trigger, case.body)?;
-        let settle_ns = std::mem::take(&mut self.settled_ns) + self.settle.wait().as_nanos() as u64;
+        let settle_ns = std::mem::take(&mut self.settled_ns) + self.wait_for_frees();
         let Some(kit) = self.kits.get(&(case.trigger, case.body)) else {
             return Err(MachineError::failed("failed to prepare the BPF programs"));
         };
         let placer = Placer {
             programs: &kit.programs,
-            fillers: &kit.fillers,
-            pack_bytes: self.pack_bytes,
+            packing: kit
+                .fillers
+                .as_ref()
+                .zip(self.pack_bytes)
+                .map(|(fillers, pack_bytes)| Packing { fillers, pack_bytes }),
             foreign: &self.foreign,
             most_sockets: self.most_sockets,
             stop: &self.stop,
@@ -176,7 +187,7 @@ impl Machine for KernelMachine {
             // Grace periods and work queues must not run within the windows.
             let released = placed.release(&self.settle);
             self.settle.unloaded(released);
-            placed.cost.settle_ns += self.settle.wait().as_nanos() as u64;
+            placed.cost.settle_ns += self.settle.wait(&mut self.looks, self.pack_bytes).as_nanos() as u64;
         }
         let trigger = trigger::open(case.trigger, seed, &kit.programs, &placed)?;
         let mut caveats = Vec::new();
@@ -187,9 +198,17 @@ impl Machine for KernelMachine {
     }
 
     fn settled(&mut self) -> Option<Settled> {
-        let waited_ns = self.settle.wait().as_nanos() as u64;
+        let waited_ns = self.wait_for_frees();
         self.settled_ns += waited_ns;
         Some(Settled { direct_map: memory::direct_map(), waited_ns })
+    }
+
+    fn freed(&mut self, images: &[Image]) -> Option<Freed> {
+        self.settle.freed(images, &mut self.looks)
+    }
+
+    fn offers(&self, arm: PackMode) -> bool {
+        arm == PackMode::Off || self.packs()
     }
 
     fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>> {
@@ -227,9 +246,7 @@ impl Machine for KernelMachine {
         if self.foreign_programs > 0 {
             caveats.push(Caveat::ForeignPrograms { programs: self.foreign_programs });
         }
-        if self.packs() {
-            caveats.push(Caveat::PackOffEmulated);
-        }
+        caveats.push(if self.packs() { Caveat::PackOffEmulated } else { Caveat::PackOffNative });
         caveats
     }
 }
@@ -237,7 +254,7 @@ impl Machine for KernelMachine {
 /// The next machine of this process, or the next process, finds a settled host.
 impl Drop for KernelMachine {
     fn drop(&mut self) {
-        self.settle.wait();
+        self.settle.wait(&mut self.looks, self.pack_bytes);
     }
 }
 

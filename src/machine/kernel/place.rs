@@ -80,13 +80,20 @@ impl Placed {
     }
 }
 
+/// What fills the packs of a kernel that has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing<'a> {
+    pub fillers: &'a Fillers,
+    /// Bytes of a pack.
+    pub pack_bytes: u64,
+}
+
 /// Loads cases; knows the kernel's habits as found out at the start.
 #[derive(Debug)]
 pub struct Placer<'a> {
     pub programs: &'a Programs,
-    pub fillers: &'a Fillers,
-    /// Bytes of a pack; `None` if this kernel does not pack programs at all.
-    pub pack_bytes: Option<u64>,
+    /// `None` if this kernel does not pack programs at all.
+    pub packing: Option<Packing<'a>>,
     /// Programs of others, as they were when the run began.
     pub foreign: &'a [Image],
     /// Descriptors that fillers may take.
@@ -118,9 +125,9 @@ impl Placer<'_> {
             maps: &maps,
             programs: case.programs,
         };
-        match self.pack_bytes {
-            Some(pack_bytes) => {
-                let rules = Rules { pack_bytes, longest_filler: self.fillers.longest() };
+        match self.packing {
+            Some(Packing { pack_bytes, fillers }) => {
+                let rules = Rules { pack_bytes, longest_filler: fillers.longest() };
                 load.carry_out(Planner::new(Wanted::of(case, seed), rules, self.foreign))?;
             }
             None => load.plain()?,
@@ -235,7 +242,10 @@ impl Load<'_> {
         if self.placer.stop.load(Ordering::Relaxed) {
             return Err(MachineError::interrupted());
         }
-        self.placer.fillers.load(chunks, kind, &mut self.held)
+        match self.placer.packing {
+            Some(packing) => packing.fillers.load(chunks, kind, &mut self.held),
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use libbpf_rs::{MapHandle, Object, ObjectBuilder, ProgramInput};
 
 use crate::placement::image::PAGE_BYTES;
-use crate::placement::{Image, pack};
+use crate::placement::mapping::Looks;
+use crate::placement::mapping::observed::pages_of;
+use crate::placement::{Addr, Image, pack};
+use crate::trial::Freed;
 
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/peek.bpf.o"));
 /// Grace periods are longer under load; a minute of waiting would be worse than a disturbed placement, which is verified.
@@ -33,6 +36,9 @@ impl Extent {
         Self { base: pack::base(image), bytes: pack::chunks(image.len) * pack::CHUNK_BYTES as u32 }
     }
 }
+
+/// What a freed chunk holds: INT3 in every byte.
+const FREED: u32 = 0xcccc_cccc;
 
 /// Watches freed memory.
 #[derive(Debug)]
@@ -105,11 +111,40 @@ impl Settle {
         self.retired.extend(arrays);
     }
 
-    /// Waits until all that was unloaded is free; returns the time it took.
-    pub fn wait(&mut self) -> Duration {
-        let waited = self.wait_for_frees();
+    /// Waits until all that was unloaded is free; returns the time it took. A kernel that does not pack unmaps what it frees.
+    pub fn wait(&mut self, looks: &mut Looks, pack_bytes: Option<u64>) -> Duration {
+        let waited = match pack_bytes {
+            Some(_) => self.wait_for_frees(),
+            None => self.wait_for_unmapping(looks),
+        };
         self.retired.clear();
         waited
+    }
+
+    /// Until no page of what was unloaded is mapped; by the page tables, since a read may find what the TLB remembers.
+    fn wait_for_unmapping(&mut self, looks: &mut Looks) -> Duration {
+        let began = Instant::now();
+        let pending = std::mem::take(&mut self.pending);
+        let mut pages: Vec<u64> = pending.into_iter().map(|extent| Addr(extent.base).page()).collect();
+        pages.sort_unstable();
+        pages.dedup();
+        let mut progressed = Instant::now();
+        while !pages.is_empty() && began.elapsed() < LONGEST_WAIT && progressed.elapsed() < STALLED {
+            let before = pages.len();
+            match looks.leaves(&pages) {
+                Ok(seen) => pages.retain(|page| seen.leaves.contains_key(page)),
+                Err(_) if looks.sources().is_empty() => {
+                    std::thread::sleep(BLIND_WAIT);
+                    break;
+                }
+                Err(_) => {}
+            }
+            if pages.len() < before {
+                progressed = Instant::now();
+            }
+            std::thread::sleep(POLL);
+        }
+        began.elapsed()
     }
 
     fn wait_for_frees(&mut self) -> Duration {
@@ -136,6 +171,31 @@ impl Settle {
             std::thread::sleep(POLL);
         }
         began.elapsed()
+    }
+
+    /// What is left where `images` lay. Whether a page is mapped is asked of the page tables: a read may still find what the TLB
+    /// remembers. `None` where kernel memory cannot be read.
+    pub fn freed(&self, images: &[Image], looks: &mut Looks) -> Option<Freed> {
+        let leaves = looks.leaves(&pages_of(images)).ok()?.leaves;
+        if !self.sees() {
+            return None;
+        }
+        let mut freed = Freed { images: images.len() as u32, ..Freed::default() };
+        for image in images {
+            if image.pages().any(|page| !leaves.contains_key(&page)) {
+                freed.unmapped += 1;
+            } else if self.is_poisoned(image) {
+                freed.poisoned += 1;
+            } else {
+                freed.other += 1;
+            }
+        }
+        Some(freed)
+    }
+
+    fn is_poisoned(&self, image: &Image) -> bool {
+        let mut chunks = (pack::base(image)..pack::end(image)).step_by(pack::CHUNK_BYTES as usize);
+        chunks.all(|address| self.word(address) == Some(FREED))
     }
 
     /// What lies at `address`: the size in `struct bpf_binary_header` as long as a program begins there. `None` if it cannot be read.

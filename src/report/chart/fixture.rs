@@ -53,6 +53,7 @@ fn manifest(spec: Spec, planned_trials: u32) -> Manifest {
         meters_absent: Vec::new(),
         sampling: None,
         victim: None,
+        guest: None,
         host: Facts {
             cpu_model: Some("Example CPU <E-1> @ 2.00GHz".into()),
             kernel_release: Some("6.18.44".into()),
@@ -85,6 +86,8 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         tandem: Vec::new(),
         parallel: None,
         churn: None,
+        fetched: Vec::new(),
+        freed: None,
         unload_ns: 0,
         caveats: Vec::new(),
         case,

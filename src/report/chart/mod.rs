@@ -11,6 +11,7 @@ mod frame;
 #[cfg(test)]
 mod golden;
 mod layout_map;
+pub mod matrix;
 mod pack_map;
 mod percentile;
 mod reach;

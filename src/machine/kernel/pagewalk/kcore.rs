@@ -38,6 +38,14 @@ struct Kcore {
     segments: Vec<Segment>,
 }
 
+/// Where the map of all memory begins: the largest piece of physical memory lies in it.
+pub(super) fn direct_map(path: &Path) -> Result<u64, String> {
+    let file = File::open(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let kcore = Kcore::new(file)?;
+    let largest = kcore.largest().ok_or("`/proc/kcore` shows no physical memory")?;
+    largest.virt.checked_sub(largest.phys).ok_or_else(|| "`/proc/kcore` shows memory below its own address".to_owned())
+}
+
 /// Page tables, checked to be what they seem.
 #[derive(Debug)]
 pub struct KcoreWalk {
@@ -138,10 +146,13 @@ impl Kcore {
         self.segments.iter().find(holds).map(|segment| segment.phys + (virt - segment.virt))
     }
 
+    fn largest(&self) -> Option<&Segment> {
+        self.segments.iter().filter(|segment| segment.is_memory()).max_by_key(|segment| segment.bytes)
+    }
+
     /// The top table must map itself, and the largest segment of physical memory, to the frames that the file tells.
     fn check(&mut self, root: Root, top: u64) -> Result<(), String> {
-        let largest = self.segments.iter().filter(|segment| segment.is_memory()).max_by_key(|segment| segment.bytes);
-        let known = largest.map(|segment| (segment.virt, segment.phys / PAGE_BYTES));
+        let known = self.largest().map(|segment| (segment.virt, segment.phys / PAGE_BYTES));
         let mut walker = Walker::new(self, root);
         for (addr, frame) in [Some((top, root.frame)), known].into_iter().flatten() {
             walker.expect(addr, frame).map_err(|error| error.to_string())?;
@@ -294,6 +305,12 @@ mod tests {
         let alias = leaves[&(page(DIRECT_MAP) + 2)];
         assert_eq!((alias.size, alias.executable, alias.frame), (PageSize::Huge, false, Some(2)));
         assert!(!leaves.contains_key(&(page(PACK) + 1)), "not mapped");
+    }
+
+    #[test]
+    fn the_direct_map_is_where_most_memory_is() {
+        let directory = tempfile::tempdir().expect("directory");
+        assert_eq!(direct_map(&Made::new().write(directory.path())), Ok(DIRECT_MAP));
     }
 
     #[test]

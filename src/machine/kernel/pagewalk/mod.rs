@@ -18,6 +18,11 @@ use crate::placement::mapping::ptdump::Ptdump;
 use crate::placement::mapping::walk::{Root, Tables, Walker};
 use crate::placement::mapping::{Leaf, Source};
 
+/// Where the kernel maps all of its memory, as /proc/kcore tells; the error says why it does not.
+pub fn direct_map() -> Result<u64, String> {
+    kcore::direct_map(Path::new("/proc/kcore"))
+}
+
 /// Opens every source. The BPF programs among them take a place in the packs: open before a layout is built, and keep open.
 pub fn open() -> Looks {
     let mut looks = Looks::new(kernel_text());

@@ -1,5 +1,5 @@
 //! In: plain values and descriptors. Out: what the kernel answers. The bpf(2) calls that libbpf-rs has no safe wrapper for: load
-//! own instructions, ask a program where it is, test-run a bare descriptor; and CPUID. Apart because every unsafe call of the
+//! own instructions, ask a program where it is, test-run a bare descriptor; CPUID, and marks for an emulator. Apart because every unsafe call of the
 //! kernel machine is in this folder.
 #![allow(unsafe_code)]
 
@@ -33,6 +33,24 @@ pub fn dies_with_us(command: &mut std::process::Command) {
     };
     // SAFETY: between fork and exec the closure makes two system calls and allocates nothing unless it fails.
     unsafe { command.pre_exec(tie) };
+}
+
+/// Tells an emulator with `plugin/` that a window begins: a NOP of eight bytes that no compiler emits, with the base of the
+/// kernel's direct map and the window's number in RDI and RSI. A CPU does nothing at it.
+pub fn mark_begin(direct_map: u64, tag: u64) {
+    // SAFETY: a NOP with an unused memory operand, which is not accessed; registers are only read.
+    unsafe {
+        std::arch::asm!(".byte 0x0f, 0x1f, 0x84, 0x00, 0x01, 0x00, 0xb1, 0x5a",
+            in("rdi") direct_map, in("rsi") tag, options(nostack, preserves_flags));
+    }
+}
+
+/// Tells it that the window ends.
+pub fn mark_end() {
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!(".byte 0x0f, 0x1f, 0x84, 0x00, 0x02, 0x00, 0xb1, 0x5a", options(nostack, preserves_flags));
+    }
 }
 
 /// What CPUID says of the counters of the core this thread is on.

@@ -1,0 +1,249 @@
+//! What is going to be booted, and on what; everything that can be refused is refused before the first boot.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Accel, Args, NamedImage};
+use crate::cli::Failure;
+use crate::counters::Choice;
+use crate::model::geometry::Named;
+use crate::runfile::manifest::{Accelerator, Fetches, Guest};
+use crate::vm::boot::Limits;
+use crate::vm::image::Image;
+use crate::vm::initramfs;
+use crate::vm::qemu::{self, Hardware, PLUGIN, Qemu};
+use crate::workload::Spec;
+
+/// Under emulation everything is counted and nothing timed, so that more of the same says nothing new.
+const EMULATED_TRIALS: u32 = 1;
+const EMULATED_SAMPLES: u32 = 2;
+/// A kernel that has not reached user space by then will not.
+const TO_USER_SPACE: Duration = Duration::from_secs(180);
+/// The same on a CPU of its own.
+const TO_USER_SPACE_KVM: Duration = Duration::from_secs(30);
+/// The emulator may be to blame for a death.
+const TRIES: usize = 2;
+
+/// Everything that a boot needs.
+#[derive(Debug)]
+pub struct Plan {
+    pub kernels: Vec<Kernel>,
+    pub boots: u32,
+    pub seed: u64,
+    pub workloads: Vec<Spec>,
+    pub choice: Choice,
+    pub qemu: Qemu,
+    /// The bytes of the guest's init.
+    pub init: Vec<u8>,
+    /// What runs the guest's instructions: the first that serves.
+    pub accelerators: Vec<Accelerator>,
+    pub cpu_model: Option<String>,
+    pub cpus: u32,
+    pub memory_mib: u32,
+    pub timeout: Duration,
+    pub jobs: usize,
+    /// The plugin that models an iTLB under emulation, or why none does.
+    pub plugin: Result<PathBuf, String>,
+    /// Whose iTLB.
+    pub model: String,
+}
+
+/// A kernel, or why it is not booted.
+#[derive(Debug)]
+pub struct Kernel {
+    pub name: String,
+    pub path: PathBuf,
+    pub append: String,
+    pub image: Result<Image, String>,
+}
+
+impl Plan {
+    /// Reads images and programs, and decides what was left open.
+    pub fn of(args: &Args) -> Result<Self, Failure> {
+        refuse_doubles(&args.images)?;
+        let accelerators = accelerators(args.accel);
+        let emulated = accelerators[0] == Accelerator::Tcg;
+        let mut shape = args.shape.clone();
+        if emulated {
+            shape.trials = shape.trials.or(Some(EMULATED_TRIALS));
+            shape.samples = shape.samples.or(Some(EMULATED_SAMPLES));
+        }
+        let model = Named::find(&args.model).map_err(|error| Failure::Usage(error.to_string()))?;
+        if let Some(plugin) = args.plugin.as_ref().filter(|plugin| !plugin.is_file()) {
+            return Err(Failure::Usage(format!("there is no plugin at `{}`", plugin.display())));
+        }
+        let appended = appended(&args.append, &args.images)?;
+        let workloads = shape.specs(&args.workload)?;
+        let qemu = Qemu::find(args.qemu.as_deref()).map_err(|error| Failure::HostCannot(error.to_string()))?;
+        let own = Path::new("/proc/self/exe");
+        let init = initramfs::init(args.init.as_deref().unwrap_or(own)).map_err(Failure::HostCannot)?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = args.jobs.map_or(if emulated { processors } else { 1 }, |jobs| jobs as usize);
+        let kernels = args.images.iter().zip(appended).map(|(named, append)| Kernel {
+            name: named.name.clone(),
+            path: named.path.clone(),
+            append,
+            image: Image::read(&named.path).map_err(|error| error.to_string()),
+        });
+        Ok(Self {
+            kernels: kernels.collect(),
+            boots: args.boots,
+            seed: shape.seed(),
+            workloads,
+            choice: args.counting.choice(),
+            plugin: plugin(args, &qemu),
+            model: model.name,
+            qemu,
+            init,
+            accelerators,
+            cpu_model: args.cpu_model.clone(),
+            cpus: args.smp,
+            memory_mib: args.memory,
+            timeout: Duration::from_secs(args.timeout),
+            jobs,
+        })
+    }
+
+    /// The machine of a boot, from 1.
+    pub fn hardware(&self, accelerator: Accelerator, boot: u32) -> Hardware {
+        let usual = match accelerator {
+            Accelerator::Tcg => "max",
+            Accelerator::Kvm => "host,pmu=on",
+        };
+        Hardware {
+            accelerator,
+            cpu_model: self.cpu_model.clone().unwrap_or_else(|| usual.to_owned()),
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            seed: self.seed.wrapping_add(u64::from(boot) - 1),
+        }
+    }
+
+    /// What the run file says of its guest.
+    pub fn guest(&self, kernel: &Kernel, boot: u32, hardware: &Hardware) -> Guest {
+        let accelerator = match hardware.accelerator {
+            Accelerator::Tcg => "TCG",
+            Accelerator::Kvm => "KVM",
+        };
+        Guest {
+            kernel: kernel.name.clone(),
+            banner: kernel.image.as_ref().map(|image| image.banner.clone()).unwrap_or_default(),
+            boot,
+            accelerator: hardware.accelerator,
+            emulator: format!("qemu {}, {accelerator}", self.qemu.version),
+            cpu_model: hardware.cpu_model.clone(),
+            cpus: hardware.cpus,
+            memory_mib: hardware.memory_mib,
+            append: kernel.append.clone(),
+            seed: hardware.seed,
+            fetches: self.fetches(hardware.accelerator),
+        }
+    }
+
+    fn fetches(&self, accelerator: Accelerator) -> Fetches {
+        match (&self.plugin, accelerator) {
+            (Ok(_), Accelerator::Tcg) => Fetches::Modelled { model: self.model.clone() },
+            (Err(reason), Accelerator::Tcg) => Fetches::NotModelled { reason: reason.clone() },
+            (_, Accelerator::Kvm) => Fetches::NotModelled { reason: "a CPU ran the guest, and no emulator".to_owned() },
+        }
+    }
+
+    /// How long a boot may take.
+    pub fn limits(&self, accelerator: Accelerator) -> Limits {
+        let to_user_space = match accelerator {
+            Accelerator::Tcg => TO_USER_SPACE,
+            Accelerator::Kvm => TO_USER_SPACE_KVM,
+        };
+        Limits { to_user_space, whole: self.timeout }
+    }
+}
+
+/// The plugin that is used, or why none is.
+fn plugin(args: &Args, qemu: &Qemu) -> Result<PathBuf, String> {
+    if args.smp > 1 {
+        return Err("the model is of one CPU, and the guests have several (--smp)".to_owned());
+    }
+    if !qemu.plugins {
+        return Err(format!("`{}` was built without plugins", qemu.path.display()));
+    }
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
+    let built = beside.iter().flat_map(|dir| [dir.join(PLUGIN), dir.join("../release").join(PLUGIN)]);
+    let cached = qemu::cache().map(|cache| cache.join(PLUGIN));
+    let mut places = built.chain(cached);
+    let found = args.plugin.clone().or_else(|| places.find(|place| place.is_file()));
+    found.ok_or_else(|| format!("no `{PLUGIN}` was found; run `make plugin`, or name one with --plugin"))
+}
+
+fn refuse_doubles(images: &[NamedImage]) -> Result<(), Failure> {
+    let mut names = BTreeSet::new();
+    match images.iter().find(|image| !names.insert(&image.name)) {
+        Some(twice) => Err(Failure::Usage(format!("two images are called `{}`; give each its own name", twice.name))),
+        None => Ok(()),
+    }
+}
+
+/// What each kernel's command line gets.
+fn appended(given: &[String], images: &[NamedImage]) -> Result<Vec<String>, Failure> {
+    let mut lines = vec![Vec::new(); images.len()];
+    for words in given {
+        if words.split_whitespace().any(|word| word == "--") {
+            return Err(Failure::Usage("--append takes no `--`: what stands behind it is init's".to_owned()));
+        }
+        let named = images.iter().position(|image| words.starts_with(&format!("{}:", image.name)));
+        match named {
+            Some(at) => lines[at].push(words[images[at].name.len() + 1..].trim().to_owned()),
+            None => lines.iter_mut().for_each(|line| line.push(words.trim().to_owned())),
+        }
+    }
+    Ok(lines.into_iter().map(|words| words.join(" ")).collect())
+}
+
+/// What is tried, one after the other, until something carries the guest to user space.
+fn accelerators(asked: Accel) -> Vec<Accelerator> {
+    let emulated = || vec![Accelerator::Tcg; TRIES];
+    match asked {
+        Accel::Tcg => emulated(),
+        Accel::Kvm => vec![Accelerator::Kvm],
+        Accel::Auto if counts_in_guests() => [vec![Accelerator::Kvm], emulated()].concat(),
+        Accel::Auto => emulated(),
+    }
+}
+
+/// Whether this process may use KVM, and the host has a PMU that a guest could use.
+fn counts_in_guests() -> bool {
+    let usable = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    usable && ["cpu", "cpu_core"].iter().any(|pmu| Path::new("/sys/bus/event_source/devices").join(pmu).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(names: &[&str]) -> Vec<NamedImage> {
+        names.iter().map(|name| NamedImage { name: (*name).to_owned(), path: PathBuf::new() }).collect()
+    }
+
+    #[test]
+    fn words_go_to_every_kernel_or_to_the_one_they_name() {
+        let given = ["quiet", "b: nohugevmalloc ", "c:x"].map(str::to_owned);
+        let lines = appended(&given, &images(&["a", "b"])).unwrap();
+        assert_eq!(lines, ["quiet c:x", "quiet nohugevmalloc c:x"]);
+        assert!(appended(&["-- sh".to_owned()], &images(&["a"])).is_err());
+    }
+
+    #[test]
+    fn one_name_for_two_images_is_refused() {
+        assert!(refuse_doubles(&images(&["a", "b"])).is_ok());
+        let error = refuse_doubles(&images(&["a", "b", "a"])).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().contains("`a`")), (2, true));
+    }
+
+    #[test]
+    fn an_emulator_is_tried_twice_and_a_cpu_once() {
+        assert_eq!(accelerators(Accel::Tcg), [Accelerator::Tcg; 2]);
+        assert_eq!(accelerators(Accel::Kvm), [Accelerator::Kvm]);
+        assert_eq!(accelerators(Accel::Auto).last(), Some(&Accelerator::Tcg));
+    }
+}

@@ -1,0 +1,98 @@
+//! The matrix for other programs: one line a kernel and case.
+
+use super::{Matrix, Range, Row};
+use crate::report::csv::{line, names, number};
+use crate::runfile::Manifest;
+use crate::runfile::manifest::Fetches;
+
+const HEAD: [&str; 32] = [
+    "kernel",
+    "kernel_release",
+    "boots",
+    "append",
+    "arm",
+    "workload",
+    "trigger",
+    "body",
+    "programs",
+    "pack",
+    "stride",
+    "offset",
+    "trials",
+    "trials_left_out",
+    "jited_bytes",
+    "pages_4k_fewest",
+    "pages_4k_most",
+    "regions_2m_fewest",
+    "regions_2m_most",
+    "mapped",
+    "entries_fewest",
+    "entries_most",
+    "direct_map_4k_growth_kib_least",
+    "direct_map_4k_growth_kib_most",
+    "freed_poisoned",
+    "freed_unmapped",
+    "freed_other",
+    "modelled_by",
+    "modelled_l1_misses_per_1000",
+    "modelled_walks_per_1000",
+    "modelled_kernel_l1_misses_per_1000",
+    "modelled_kernel_walks_per_1000",
+];
+
+/// Every row; what is not known is empty.
+pub fn csv(matrix: &Matrix<'_>) -> String {
+    let mut text = line(&HEAD.map(str::to_owned));
+    for kernel in &matrix.kernels {
+        let manifest = &kernel.runs[0].manifest;
+        let append = manifest.guest.as_ref().map(|guest| guest.append.clone()).unwrap_or_default();
+        let release = manifest.host.kernel_release.clone().unwrap_or_default();
+        for row in &kernel.rows {
+            let own = [kernel.name.clone(), release.clone(), kernel.runs.len().to_string(), append.clone()];
+            text += &line(&[own.to_vec(), cells(row), modelled(manifest, row)].concat());
+        }
+    }
+    text
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let ends = |range: Option<Range>| match range {
+        Some(Range { least, most }) => [least.to_string(), most.to_string()],
+        None => [String::new(), String::new()],
+    };
+    let freed = row.freed.map(|freed| [freed.poisoned, freed.unmapped, freed.other].map(|n| n.to_string()));
+    let mut cells = vec![row.arm.name().to_owned()];
+    cells.extend(names(&row.case));
+    cells.extend([row.trials.to_string(), row.trials_left_out.to_string(), row.jited_bytes.most.to_string()]);
+    cells.extend(ends(Some(row.pages_4k)));
+    cells.extend(ends(Some(row.regions_2m)));
+    cells.push(row.mapped.clone());
+    cells.extend(ends(row.entries));
+    cells.extend(ends(row.direct_map_kib));
+    cells.extend(freed.unwrap_or_default());
+    cells
+}
+
+fn modelled(manifest: &Manifest, row: &Row) -> Vec<String> {
+    let by = match manifest.guest.as_ref().map(|guest| &guest.fetches) {
+        Some(Fetches::Modelled { model }) => model.clone(),
+        _ => String::new(),
+    };
+    let figures = row.fetched.map(|found| [found.l1, found.walks, found.kernel_l1, found.kernel_walks].map(Some));
+    let figures = figures.unwrap_or([None; 4]).map(number);
+    std::iter::once(by).chain(figures).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::kernels::fixture;
+
+    #[test]
+    fn csv_of_three_kernels() {
+        let runs = fixture::runs();
+        let text = csv(&Matrix::of(&runs, Vec::new()));
+        assert!(text.lines().all(|line| line.split(',').count() == HEAD.len()), "{text}");
+        insta::assert_snapshot!(text);
+    }
+}

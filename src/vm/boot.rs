@@ -1,0 +1,341 @@
+//! One boot: qemu started, listened to, and gone when this returns, whatever the guest does.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::console::Console;
+use super::leash;
+use super::port::Said;
+use super::qemu::{Boot, Hardware, Qemu, arguments};
+
+/// How often signals and limits are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// A guest that is done powers off at once; one that cannot is switched off.
+const TO_POWER_OFF: Duration = Duration::from_secs(5);
+
+/// How long a guest may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until it says that it is in user space.
+    pub to_user_space: Duration,
+    /// Until it is done.
+    pub whole: Duration,
+}
+
+/// How far a guest is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Booting,
+    UserSpace,
+    /// In which trial, in its own words.
+    Trial(String),
+}
+
+impl Place {
+    fn follow(&mut self, said: &Said) {
+        match said {
+            Said::Hello => *self = Self::UserSpace,
+            Said::Progress(trial) => *self = Self::Trial(trial.clone()),
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Booting => f.write_str("before it reached user space"),
+            Self::UserSpace => f.write_str("before its first trial"),
+            Self::Trial(trial) => write!(f, "in {trial}"),
+        }
+    }
+}
+
+/// Why a guest did not end as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// qemu could not be started.
+    Start(String),
+    /// It ended without a word of farewell.
+    Died {
+        status: String,
+        place: Place,
+        console: String,
+    },
+    TimedOut {
+        seconds: u64,
+        place: Place,
+        console: String,
+    },
+    /// It gave up, and says why.
+    Failed {
+        code: u8,
+        message: String,
+    },
+    /// What it said could not be taken down.
+    Refused(String),
+    /// A signal asked us to stop.
+    Interrupted,
+}
+
+impl BootError {
+    /// Whether another try may end otherwise: the emulator, not the kernel, may be to blame.
+    pub fn is_worth_a_retry(&self) -> bool {
+        matches!(self, Self::Died { .. })
+    }
+}
+
+impl std::fmt::Display for BootError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let console = |gist: &String| match gist.is_empty() {
+            true => "its console stayed empty (a kernel without a serial console?)".to_owned(),
+            false => format!("its console ends: {gist}"),
+        };
+        match self {
+            Self::Start(reason) => write!(f, "failed to start qemu: {reason}"),
+            Self::Died { status, place, console: gist } => {
+                write!(f, "the guest died {place} (qemu: {status}); {}", console(gist))
+            }
+            Self::TimedOut { seconds, place, console: gist } => {
+                write!(f, "the guest hung {place}: nothing more after {seconds} s (--timeout); {}", console(gist))
+            }
+            Self::Failed { message, .. } => write!(f, "the guest gave up: {message}"),
+            Self::Refused(reason) => f.write_str(reason),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// What is left of a boot beside what the guest said.
+#[derive(Debug)]
+pub struct Booted {
+    pub result: Result<(), BootError>,
+    /// The tail of its console.
+    pub console: String,
+    pub wall: Duration,
+}
+
+/// Boots, hands on what the guest says, and returns when no process of the boot is left. An error of `take` ends the boot.
+pub fn boot(
+    qemu: &Qemu,
+    hardware: &Hardware,
+    what: &Boot,
+    limits: Limits,
+    stop: &AtomicBool,
+    take: &mut dyn FnMut(Said) -> Result<(), String>,
+) -> Booted {
+    let began = Instant::now();
+    let console = Arc::new(Mutex::new(Console::default()));
+    let result = start(qemu, hardware, what).and_then(|running| {
+        let mut watch = Watch { running, began, limits, stop, place: Place::Booting, console: Arc::clone(&console) };
+        watch.until_the_end(take)
+    });
+    let console = console.lock().unwrap_or_else(PoisonError::into_inner);
+    let result = result.map_err(|error| error.quoting(&console));
+    Booted { result, console: console.text(), wall: began.elapsed() }
+}
+
+impl BootError {
+    fn quoting(mut self, tail: &Console) -> Self {
+        if let Self::Died { console, .. } | Self::TimedOut { console, .. } = &mut self {
+            *console = tail.gist();
+        }
+        self
+    }
+}
+
+/// A process group that does not outlive this value.
+#[derive(Debug)]
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Running {
+    /// Ends it, unless it has ended; a wrapper may have children, which are in its group.
+    fn kill(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn start(qemu: &Qemu, hardware: &Hardware, what: &Boot) -> Result<Running, BootError> {
+    use std::os::unix::process::CommandExt;
+
+    let mut command = leash::command(&qemu.path, &arguments(hardware, what));
+    // A group of its own: Ctrl-C reaches this process alone, which then ends the guests in order.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().map(Running).map_err(|error| BootError::Start(error.to_string()))
+}
+
+/// A boot under way.
+struct Watch<'a> {
+    running: Running,
+    began: Instant,
+    limits: Limits,
+    stop: &'a AtomicBool,
+    place: Place,
+    console: Arc<Mutex<Console>>,
+}
+
+impl Watch<'_> {
+    fn until_the_end(&mut self, take: &mut dyn FnMut(Said) -> Result<(), String>) -> Result<(), BootError> {
+        let (sender, said) = channel();
+        let port = self.running.0.stdout.take();
+        let screen = self.running.0.stderr.take();
+        let listener = thread::spawn(move || listen(port, &sender));
+        let console = Arc::clone(&self.console);
+        let reader = thread::spawn(move || read_console(screen, &console));
+        let result = self.listen(&said, take);
+        if result.is_ok() {
+            self.wait_for_power_off();
+        }
+        let status = self.end();
+        let (_, _) = (listener.join(), reader.join());
+        match (result, status) {
+            (Err(BootError::Died { place, console, .. }), Some(status)) => {
+                Err(BootError::Died { status: status.to_string(), place, console })
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn listen(
+        &mut self,
+        said: &Receiver<Said>,
+        take: &mut dyn FnMut(Said) -> Result<(), String>,
+    ) -> Result<(), BootError> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(BootError::Interrupted);
+            }
+            self.check_limits()?;
+            match said.recv_timeout(TICK) {
+                Ok(Said::Done) => return Ok(()),
+                Ok(Said::Failed { code, message }) => return Err(BootError::Failed { code, message }),
+                Ok(said) => {
+                    self.place.follow(&said);
+                    take(said).map_err(BootError::Refused)?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let (status, console) = ("ended".to_owned(), String::new());
+                    return Err(BootError::Died { status, place: self.place.clone(), console });
+                }
+            }
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), BootError> {
+        let limit = match self.place {
+            Place::Booting => self.limits.to_user_space.min(self.limits.whole),
+            _ => self.limits.whole,
+        };
+        if self.began.elapsed() < limit {
+            return Ok(());
+        }
+        let (seconds, console) = (limit.as_secs(), String::new());
+        Err(BootError::TimedOut { seconds, place: self.place.clone(), console })
+    }
+
+    fn wait_for_power_off(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < TO_POWER_OFF && matches!(self.running.0.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends what still runs; how it ended by itself if it did.
+    fn end(&mut self) -> Option<ExitStatus> {
+        // The pipes may close a moment before the process is gone.
+        for _ in 0..20 {
+            match self.running.0.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if !self.stop.load(Ordering::Relaxed) => thread::sleep(Duration::from_millis(5)),
+                _ => break,
+            }
+        }
+        self.running.kill();
+        None
+    }
+}
+
+/// Hands every line on; a last one that does not end is dropped.
+fn listen(port: Option<impl Read>, sender: &Sender<Said>) {
+    let Some(port) = port else { return };
+    let mut port = BufReader::new(port);
+    let mut line = Vec::new();
+    while port.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+        if line.pop() != Some(b'\n') || sender.send(Said::parse(&line)).is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+fn read_console(screen: Option<impl Read>, console: &Mutex<Console>) {
+    let Some(mut screen) = screen else { return };
+    let mut bytes = [0; 4096];
+    while let Ok(read @ 1..) = screen.read(&mut bytes) {
+        console.lock().unwrap_or_else(PoisonError::into_inner).take(&bytes[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_one_line_with_the_end_of_the_console() {
+        let gist = "[ 1.0] Kernel panic - not syncing: VFS".to_owned();
+        let died = |console: &str, place| BootError::Died {
+            status: "exit status: 0".to_owned(),
+            place,
+            console: console.to_owned(),
+        };
+        let trial = Place::Trial("trial 1 of 6, chain n=64 pack=on".to_owned());
+        for (error, line) in [
+            (
+                died(&gist, Place::Booting),
+                "the guest died before it reached user space (qemu: exit status: 0); its console ends: [ 1.0] Kernel panic - not \
+                 syncing: VFS",
+            ),
+            (
+                died("", trial),
+                "the guest died in trial 1 of 6, chain n=64 pack=on (qemu: exit status: 0); its console stayed empty (a kernel \
+                 without a serial console?)",
+            ),
+            (
+                BootError::TimedOut { seconds: 9, place: Place::Booting, console: "x".to_owned() },
+                "the guest hung before it reached user space: nothing more after 9 s (--timeout); its console ends: x",
+            ),
+            (BootError::Failed { code: 3, message: "no JIT".to_owned() }, "the guest gave up: no JIT"),
+        ] {
+            assert_eq!(error.to_string(), line);
+            assert_eq!(error.is_worth_a_retry(), matches!(error, BootError::Died { .. }));
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_handed_on() {
+        let (sender, said) = channel();
+        listen(Some(&b"H\nP a\nR{\"torn\""[..]), &sender);
+        drop(sender);
+        assert_eq!(said.iter().collect::<Vec<_>>(), [Said::Hello, Said::Progress(" a".to_owned())]);
+    }
+}

@@ -1,0 +1,110 @@
+//! The last lines of a guest's console: what an error quotes.
+
+use std::collections::VecDeque;
+
+/// Lines kept.
+const LINES: usize = 200;
+/// Bytes of one line; a console may well send none that ends.
+const LINE_BYTES: usize = 400;
+
+/// The tail of what a console printed.
+#[derive(Clone, Debug, Default)]
+pub struct Console {
+    lines: VecDeque<String>,
+    open: Vec<u8>,
+}
+
+impl Console {
+    /// Takes what was printed.
+    pub fn take(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.close(),
+                _ if self.open.len() >= LINE_BYTES => {}
+                _ => self.open.push(byte),
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let line = cleaned(&std::mem::take(&mut self.open));
+        if line.is_empty() {
+            return;
+        }
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    /// All that is kept, one line behind the other.
+    pub fn text(&self) -> String {
+        let open = cleaned(&self.open);
+        self.lines
+            .iter()
+            .chain((!open.is_empty()).then_some(&open))
+            .fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    /// What says most about an end: from the first line that tells of a panic or of an error of the emulator, else the last lines.
+    pub fn gist(&self) -> String {
+        const MOST: usize = 3;
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().collect();
+        let telling = ["Kernel panic", "qemu", "Out of memory", "panicked at", "Oops:", "BUG:", "double fault"];
+        let tells = |line: &&str| telling.iter().any(|words| line.contains(words));
+        let from = lines.iter().position(tells).unwrap_or(lines.len().saturating_sub(MOST));
+        lines[from..].iter().take(MOST).copied().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+/// Without carriage returns, control sequences of terminals and other control characters.
+fn cleaned(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut clean = String::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '\u{1b}' {
+            if letters.next_if_eq(&'[').is_some() {
+                while letters.next().is_some_and(|end| !('@'..='~').contains(&end)) {}
+            } else {
+                letters.next();
+            }
+        } else if !letter.is_control() {
+            clean.push(letter);
+        }
+    }
+    clean.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(text: &str) -> Console {
+        let mut console = Console::default();
+        console.take(text.as_bytes());
+        console
+    }
+
+    #[test]
+    fn the_gist_begins_with_the_panic_and_is_one_line() {
+        let text = "\u{1b}[2J\u{1b}cSeaBIOS (version 1)\r\n[ 0.1] a\r\n[ 0.2] Kernel panic - not syncing: no init\r\n[ 0.3] CPU: 0\r\n\
+                    [ 0.3] trace\r\n[ 0.4] more\r\n";
+        let gist = console(text).gist();
+        assert_eq!(gist, "[ 0.2] Kernel panic - not syncing: no init | [ 0.3] CPU: 0 | [ 0.3] trace");
+        assert_eq!(console("a\nb\nc\nd\ne").gist(), "c | d | e");
+        assert_eq!(console("").gist(), "");
+    }
+
+    #[test]
+    fn a_console_without_end_takes_no_more_than_its_tail() {
+        let mut console = Console::default();
+        for _ in 0..5000 {
+            console.take(&[b'x'; 1000]);
+            console.take(b"\n");
+        }
+        assert_eq!(console.text().len(), LINES * (LINE_BYTES + 1));
+        assert_eq!(super::cleaned(b"\x1b[?7l\x1b[0;31mred\x1b[0m\r\x07"), "red");
+    }
+}

@@ -1,0 +1,323 @@
+//! `itlbench kernels`: with a script in place of qemu everything that can go wrong with a guest, and in the vm tier real kernels.
+//! The tier needs the kernels and the qemu that `scripts/kernels.sh` fetches and the binary of `make release`.
+#![allow(clippy::unwrap_used)]
+
+mod tier;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use itlbench::placement::Observed;
+use itlbench::runfile::Run;
+use itlbench::trial::Trial;
+use itlbench::workload::PackMode;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A bench with a made-up kernel image, a static program that is never run, and a qemu that does what its script says.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(guest: &str) -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        fs::write(bench.path("image"), bzimage()).unwrap();
+        fs::write(bench.path("init"), static_elf()).unwrap();
+        let script = format!(
+            "#!/bin/sh\ncase $1 in\n--version) echo 'QEMU emulator version 10.0.2 (made up)'; exit;;\n-help) exit;;\nesac\n\
+             echo $$ >>{}\n{guest}\n",
+            bench.path("pids").display()
+        );
+        fs::write(bench.path("qemu"), script).unwrap();
+        fs::set_permissions(bench.path("qemu"), fs::Permissions::from_mode(0o755)).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+        command.arg("kernels").args(args).args(["--accel", "tcg", "--programs", "8", "--seed", "7"]);
+        command.arg("--qemu").arg(self.path("qemu")).arg("--init").arg(self.path("init"));
+        command.arg("--out").arg(self.path("out")).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Every process that was a guest.
+    fn pids(&self) -> Vec<i32> {
+        let text = fs::read_to_string(self.path("pids")).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    fn assert_no_guest_is_left(&self) {
+        assert!(!self.pids().is_empty(), "no guest was started");
+        tier::wait_until("guests end", || self.pids().iter().all(|pid| !is_alive(*pid)));
+    }
+}
+
+/// Zombies are dead.
+fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// The header of a bzImage, and a little behind it.
+fn bzimage() -> Vec<u8> {
+    let mut image = vec![0; 1024 + 16 * 64];
+    image[0x1f1] = 1;
+    image[0x1f4] = 64;
+    image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&[0x0f, 0x02]);
+    image[0x236] = 0x7f;
+    image
+}
+
+fn static_elf() -> Vec<u8> {
+    let mut file = vec![0; 128];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[18] = 62;
+    file[54] = 56;
+    file
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Exit code, and the one line on stderr.
+fn refusal(output: &Output) -> (Option<i32>, String) {
+    let text = stderr(output);
+    assert_eq!(text.lines().count(), 1, "one line, not: {text}");
+    (output.status.code(), text)
+}
+
+/// The directory of the matrix: the last line on stdout.
+fn directory(output: &Output) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap())
+}
+
+#[test]
+fn files_that_are_no_kernel_are_named_and_the_others_go_on() {
+    let bench = Bench::new("printf 'H\\nF3 no JIT here\\n'");
+    fs::write(bench.path("text"), "just words\n").unwrap();
+    fs::write(bench.path("cut"), &bzimage()[..1500]).unwrap();
+    let mut arm = vec![0; 1024];
+    arm[0x38..0x3c].copy_from_slice(b"ARM\x64");
+    fs::write(bench.path("arm"), arm).unwrap();
+    let output = bench.run(&["text=text", "cut=cut", "arm=arm", "none=none", "good=image"]);
+    let said = stderr(&output);
+    for line in [
+        "itlbench: text: `text` is a text file; give a bzImage of x86_64",
+        "itlbench: cut: kernel image `cut` is cut off: 1500 bytes of 2048",
+        "itlbench: arm: `arm` is a kernel for arm64;",
+        "itlbench: none: failed to read kernel image `none`: No such file",
+        "itlbench: good: the guest gave up: no JIT here",
+    ] {
+        assert_eq!(said.matches(line).count(), 1, "{line} in {said}");
+    }
+    assert_eq!((said.lines().count(), output.status.code()), (5, Some(1)));
+    let mail = fs::read_to_string(directory(&output).join("mail.txt")).unwrap();
+    assert!(mail.contains("Failed:") && mail.contains("good: the guest gave up"), "{mail}");
+}
+
+#[test]
+fn a_panic_is_tried_again_and_quoted() {
+    let bench = Bench::new("echo '[ 0.9] Kernel panic - not syncing: VFS' >&2\necho '[ 0.9] CPU: 0' >&2");
+    let output = bench.run(&["a=image"]);
+    let (said, line) = (stderr(&output), "its console ends: [ 0.9] Kernel panic - not syncing: VFS | [ 0.9] CPU: 0");
+    assert_eq!((said.matches(line).count(), said.matches("; trying again").count()), (2, 1), "{said}");
+    assert!(said.contains("the guest died before it reached user space (qemu: exit status: 0)"), "{said}");
+    assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2));
+    let console = fs::read_to_string(directory(&output).join("a/console.txt")).unwrap();
+    assert!(console.contains("Kernel panic"), "{console}");
+}
+
+#[test]
+fn a_guest_that_hangs_is_ended_and_the_next_one_boots() {
+    let bench = Bench::new("printf 'H\\nPtrial 1 of 2, chain n=8 pack=on\\n'\nsleep 600");
+    let output = bench.run(&["a=image", "b=image", "--timeout", "1", "--jobs", "1"]);
+    let said = stderr(&output);
+    let line = "the guest hung in trial 1 of 2, chain n=8 pack=on: nothing more after 1 s (--timeout)";
+    assert_eq!(said.matches(line).count(), 2, "{said}");
+    assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2));
+    bench.assert_no_guest_is_left();
+}
+
+fn started(bench: &Bench) -> Child {
+    let mut command = bench.command(&["a=image", "b=image", "--jobs", "2"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    tier::wait_until("guests start", || bench.pids().len() == 2);
+    child
+}
+
+#[test]
+fn ctrl_c_ends_every_guest_and_what_was_measured_is_reported() {
+    let bench = Bench::new("echo H\nsleep 600");
+    let child = started(&bench);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(directory(&output).join("mail.txt").exists());
+    bench.assert_no_guest_is_left();
+}
+
+#[test]
+fn no_guest_outlives_a_killed_itlbench() {
+    let bench = Bench::new("echo H\nexec sleep 600");
+    let mut child = started(&bench);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.assert_no_guest_is_left();
+}
+
+#[test]
+fn what_a_guest_sends_must_be_a_whole_run() {
+    let bench = Bench::new("printf 'H\\nR{}\\nD\\n'");
+    let output = bench.run(&["a=image"]);
+    assert!(stderr(&output).contains("is not an itlbench run file"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_full_disk_is_said_once_with_the_file() {
+    let bench = Bench::new("echo H\nprintf R\nhead -c 200000 /dev/zero | tr '\\0' x\necho\nsleep 600");
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 16; exec {} kernels a=image --accel tcg --seed 7 --qemu {} --init {} --out {}",
+        env!("CARGO_BIN_EXE_itlbench"),
+        bench.path("qemu").display(),
+        bench.path("init").display(),
+        bench.path("out").display()
+    );
+    let output = Command::new("sh").args(["-c", &limited]).current_dir(bench.dir.path()).output().unwrap();
+    let said = stderr(&output);
+    assert!(said.contains("run.jsonl`: File too large") && said.contains("free some space"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    bench.assert_no_guest_is_left();
+}
+
+#[test]
+fn what_no_boot_can_do_without_is_asked_for_first() {
+    let bench = Bench::new("");
+    let mut without_qemu = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    without_qemu.args(["kernels", "a=image"]).arg("--init").arg(bench.path("init")).current_dir(bench.dir.path());
+    without_qemu.env_clear().env("XDG_CACHE_HOME", bench.path("cache")).env("PATH", bench.path("bin"));
+    let (code, line) = refusal(&without_qemu.output().unwrap());
+    assert!(code == Some(3) && line.contains("failed to find `qemu-system-x86_64`"), "{line}");
+    let (code, line) = refusal(&bench.run(&["a=image", "a=image"]));
+    assert!(code == Some(2) && line.contains("two images are called `a`"), "{line}");
+    let (code, line) = refusal(&bench.run(&["a=image", "--append", "x -- y"]));
+    assert!(code == Some(2) && line.contains("--append takes no `--`"), "{line}");
+    let (code, line) = refusal(&bench.run(&["a=image", "--model", "zen9"]));
+    assert!(code == Some(2) && line.contains("`zen9`"), "{line}");
+    fs::write(bench.path("init"), "#!/bin/sh\n").unwrap();
+    let (code, line) = refusal(&bench.run(&["a=image"]));
+    assert!(code == Some(3) && line.contains("it is no program for x86_64; run `make release`"), "{line}");
+    assert!(!bench.path("out").exists(), "nothing was begun");
+}
+
+#[test]
+fn on_a_host_nobody_is_a_guests_init() {
+    let output = Command::new(env!("CARGO_BIN_EXE_itlbench")).arg("guest").output().unwrap();
+    let (code, line) = refusal(&output);
+    assert!(code == Some(2) && line.contains("`guest` is for init of a guest"), "{line}");
+}
+
+/// What the vm tier needs, or `None` and a SKIP line.
+struct Vm {
+    cache: PathBuf,
+    init: PathBuf,
+    out: tempfile::TempDir,
+}
+
+impl Vm {
+    fn new() -> Option<Self> {
+        let cache = itlbench::vm::qemu::cache().unwrap_or_default();
+        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static/itlbench");
+        let kernels = ["5.10", "6.12", "newest-rc"].map(|name| cache.join("kernels").join(name).join("vmlinuz"));
+        let needed = kernels.iter().chain([&init]);
+        if let Some(missing) = needed.into_iter().find(|file| !file.exists()) {
+            let how = "run `bash scripts/kernels.sh` and `make release`";
+            tier::skip("vm", &format!("`{}` is missing; {how}", missing.display()));
+            return None;
+        }
+        if let Err(error) = itlbench::vm::qemu::Qemu::find(None) {
+            tier::skip("vm", &error.to_string());
+            return None;
+        }
+        Some(Self { cache, init, out: tempfile::tempdir().unwrap() })
+    }
+
+    fn image(&self, name: &str, kernel: &str) -> String {
+        format!("{name}={}", self.cache.join("kernels").join(kernel).join("vmlinuz").display())
+    }
+
+    fn boot(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+        command.arg("kernels").args(args).args(["--accel", "tcg", "--programs", "64", "--seed", "7"]);
+        command.arg("--init").arg(&self.init).arg("--out").arg(self.out.path()).output().unwrap()
+    }
+}
+
+/// The trial of the kernel's own allocator.
+fn native(dir: &Path, kernel: &str) -> Trial {
+    let run = Run::read(&dir.join(kernel)).unwrap();
+    assert!(run.complete && run.manifest.is_emulated(), "{kernel}");
+    assert!(run.trials.iter().all(|trial| trial.placed), "{kernel}");
+    let wanted = if run.manifest.workloads[0].pack.contains(&PackMode::On) { PackMode::On } else { PackMode::Off };
+    run.trials.into_iter().find(|trial| trial.case.pack == wanted).unwrap()
+}
+
+/// 4 KiB pages touched, and how many of them are mapped by 4 KiB and by 2 MiB.
+fn pages(trial: &Trial) -> (u32, u32, u32) {
+    match &trial.mapping {
+        Some(Observed::Seen(mapping)) => (mapping.pages, mapping.mapped_4k, mapping.mapped_2m),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_kernel_shows_where_its_own_allocator_puts_programs() {
+    let Some(vm) = Vm::new() else { return };
+    let images = [
+        vm.image("old", "5.10"),
+        vm.image("packed", "6.12"),
+        vm.image("huge", "newest-rc"),
+        vm.image("small", "newest-rc"),
+    ];
+    let mut args: Vec<&str> = images.iter().map(String::as_str).collect();
+    args.extend(["--append", "small:nohugevmalloc"]);
+    let output = vm.boot(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let dir = directory(&output);
+    let old = native(&dir, "old");
+    assert_eq!(pages(&old), (64, 64, 0), "a page each");
+    assert_eq!(old.freed.unwrap().unmapped, 64, "{:?}", old.freed);
+    let packed = native(&dir, "packed");
+    assert_eq!(pages(&packed), (3, 3, 0), "packed, by pages of 4 KiB");
+    assert_eq!(packed.freed.unwrap().poisoned, 64, "{:?}", packed.freed);
+    assert_eq!(pages(&native(&dir, "huge")), (3, 0, 3), "packed, by pages of 2 MiB");
+    assert_eq!(pages(&native(&dir, "small")), (3, 3, 0), "not with nohugevmalloc");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("guest under emulation") && !table.contains("ns/exec"), "{table}");
+}
+
+#[test]
+fn a_kernel_that_finds_no_init_and_one_without_memory_are_quoted() {
+    let Some(vm) = Vm::new() else { return };
+    let image = vm.image("a", "5.10");
+    let output = vm.boot(&[&image, "--append", "rdinit=/nonexistent", "--timeout", "300"]);
+    let said = stderr(&output);
+    assert!(said.contains("a: the guest died before it reached user space") && said.contains("Kernel panic"), "{said}");
+    let output = vm.boot(&[&image, "--memory", "24", "--timeout", "300"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("a: the guest "), "{}", stderr(&output));
+}
