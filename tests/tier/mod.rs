@@ -5,10 +5,8 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs::File;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-use rustix::fs::{FlockOperation, flock};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -22,6 +20,9 @@ pub struct Turn {
 /// The turn, or `None` where this host cannot run programs; fails instead where `REQUIRE_TIER` asks for the tier.
 #[cfg(feature = "kernel")]
 pub fn bpf() -> Option<Turn> {
+    use rustix::fs::{FlockOperation, flock};
+    use std::sync::PoisonError;
+
     let threads = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Err(reason) = itlbench::machine::kernel::probe::test_run() {
         skip("bpf", &reason);
