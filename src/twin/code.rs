@@ -146,9 +146,17 @@ mod tests {
             code.run(count);
             began.elapsed().as_nanos() as f64
         };
-        let least = |count| (0..15).map(|_| time(count)).fold(f64::MAX, f64::min);
-        let ratio = least(4_000_000) / least(2_000_000);
-        assert!((1.5..2.7).contains(&ratio), "{ratio}");
+        // In turns, and again where other work on the CPU fell upon one of the two.
+        let ratio = |_| {
+            let (mut once, mut twice) = (f64::MAX, f64::MAX);
+            for _ in 0..15 {
+                once = once.min(time(2_000_000));
+                twice = twice.min(time(4_000_000));
+            }
+            twice / once
+        };
+        let ratios: Vec<f64> = (0..40).map(ratio).take_while(|ratio| !(1.5..2.7).contains(ratio)).collect();
+        assert!(ratios.len() < 40, "{ratios:?}");
     }
 
     #[test]
