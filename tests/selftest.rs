@@ -3,6 +3,8 @@
 #![cfg(feature = "kernel")]
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,15 +42,6 @@ fn selftest(args: &[&str]) -> (Option<i32>, String) {
     (status.code(), reader.join().unwrap().unwrap())
 }
 
-fn may_run() -> bool {
-    if let Err(reason) = itlbench::machine::kernel::probe::test_run() {
-        assert!(std::env::var("REQUIRE_TIER").as_deref() != Ok("bpf"), "REQUIRE_TIER=bpf, but: {reason}");
-        println!("SKIP bpf tier: {reason}");
-        return false;
-    }
-    true
-}
-
 fn ours() -> usize {
     let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
     text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count()
@@ -56,9 +49,7 @@ fn ours() -> usize {
 
 #[test]
 fn this_kernel_passes_with_frees_paced_and_nothing_left() {
-    if !may_run() {
-        return;
-    }
+    let Some(_turn) = tier::bpf() else { return };
     let before = ours();
     let (code, text) = selftest(&["--seconds", "5", "--seed", "1"]);
     assert_eq!(code, Some(0), "{text}");
