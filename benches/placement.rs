@@ -2,6 +2,8 @@
 //! unloads programs all the time.
 #![allow(clippy::unwrap_used)]
 
+mod unloading;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -10,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::fillers::Fillers;
-use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::place::verified;
-use itlbench::machine::kernel::programs::{Maps, Programs, SLOTS};
+use itlbench::machine::kernel::programs::{Programs, SLOTS};
 use itlbench::machine::kernel::{KernelMachine, probe};
 use itlbench::placement::image::REGION_BYTES;
 use itlbench::placement::planner::{Landing, Planner, Rules, Step, Wanted};
 use itlbench::placement::{Addr, Footprint, Image, pack};
 use itlbench::workload::{Body, Case, PackMode, Spec, TriggerKind};
 use socket2::{Domain, SockFilter, Socket, Type};
+use unloading::unload;
 
 const ROUNDS: usize = 7;
 const LOADS: u32 = 2048;
@@ -184,19 +186,6 @@ fn bare(programs: &Programs, fillers: &Fillers, gap: u32, publish: bool) -> (f64
     let all = began.elapsed();
     unload(programs, maps, held);
     (all.as_secs_f64(), (all - publishing).as_secs_f64())
-}
-
-/// Unloads all of it, a few hundred at a time.
-fn unload<T>(programs: &Programs, mut maps: Maps, held: Vec<T>) {
-    let retired = maps.retire(programs.load_empty().unwrap().as_fd());
-    let mut pace = Pace::blind();
-    for program in held {
-        drop(program);
-        pace.step();
-    }
-    maps.unpublish(&mut pace);
-    drop((maps, retired));
-    std::thread::sleep(Duration::from_millis(300));
 }
 
 /// The kernel walks all programs that jump through an array at each of its updates: how large may one be?

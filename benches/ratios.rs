@@ -1,6 +1,8 @@
 //! What the tool itself costs, each as a ratio within this run: these figures hold on a noisy machine, absolute times do not.
 #![allow(clippy::unwrap_used)]
 
+mod unloading;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use itlbench::counters::source::{Exclude, Request, Scope, Source};
 use itlbench::counters::{Choice, EventCode, Reading, stream};
-use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::perf::KernelSource;
 use itlbench::machine::kernel::place::verified;
-use itlbench::machine::kernel::programs::{Maps, Programs};
+use itlbench::machine::kernel::programs::Programs;
 use itlbench::machine::kernel::{KernelMachine, probe};
 use itlbench::machine::{Machine, Target};
 use itlbench::trial::Protocol;
 use itlbench::workload::{Body, PackMode, Spec, TriggerKind};
+use unloading::unload;
 
 const ROUNDS: usize = 7;
 const LOADS: u32 = 1024;
@@ -53,19 +55,6 @@ fn say(what: &str, value: f64, bound: &str, holds: bool, detail: &str) {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// Unloads all of it, a few hundred at a time.
-fn unload<T>(programs: &Programs, mut maps: Maps, held: Vec<T>) {
-    let retired = maps.retire(programs.load_empty().unwrap().as_fd());
-    let mut pace = Pace::blind();
-    for program in held {
-        drop(program);
-        pace.step();
-    }
-    maps.unpublish(&mut pace);
-    drop((maps, retired));
-    std::thread::sleep(Duration::from_millis(300));
 }
 
 /// Our loading (load, read the address back, publish) against a bare loop over the same instructions.
