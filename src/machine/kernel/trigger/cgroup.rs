@@ -36,6 +36,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// Attaches `programs`, and `drop` to a group around them all.
     pub fn open(programs: &[OwnedFd], drop: &OwnedFd) -> io::Result<Self> {
+        remove_abandoned();
         let own = Membership::read()?;
         let mut groups = Groups::default();
         let mut links = Vec::new();
