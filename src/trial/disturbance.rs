@@ -46,7 +46,7 @@ impl<'a> Trial<'a> {
     fn disturbance(&self, window: &Sample) -> Option<Unusable> {
         let moved = |meter| metered(self.meters, window, meter).is_some_and(|share| share > 0);
         let happened = |role| counted(self.groups, window, role).is_some_and(|count| count > 0);
-        if moved(Meter::Smis) {
+        if moved(Meter::Smis) || happened(Role::Smis) {
             Some(Unusable::ManagementInterrupt)
         } else if moved(Meter::Switches) || happened(Role::ContextSwitches) || happened(Role::Migrations) {
             Some(Unusable::Preempted)
@@ -170,6 +170,22 @@ mod tests {
             meters: meters.to_vec(),
             discarded: None,
         }
+    }
+
+    /// AMD has no `msr/smi/`, but an event of the core.
+    #[test]
+    fn a_management_interrupt_is_known_by_meter_or_by_event() {
+        let event = Event { role: Role::Smis, name: "ls_smi_rx".to_owned(), code: EventCode::new(4, 0x2b) };
+        let groups = [Group { name: "hardware".to_owned(), events: vec![event], pinned: true, ..Group::default() }];
+        let counting = |count| Sample {
+            readings: vec![Reading { counts: vec![count], enabled_ns: 1, running_ns: 1 }],
+            ..with_meters(&[])
+        };
+        let other_pass = Sample { readings: vec![Reading::default()], ..with_meters(&[]) };
+        let mut windows = [counting(0), counting(1), other_pass];
+        mark(&[], &groups, &mut windows);
+        let found = windows.map(|window| window.discarded);
+        assert_eq!(found, [None, Some(Unusable::ManagementInterrupt), None]);
     }
 
     #[test]
