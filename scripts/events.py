@@ -69,6 +69,7 @@ ROLES = {
     "l2-code-misses": ["L2_RQSTS.CODE_RD_MISS", "l2_cache_req_stat.ic_fill_miss"],
     "resteers": ["BACLEARS.ANY", "BACLEARS.ALL"],
     "resteer-cycles": ["INT_MISC.CLEAR_RESTEER_CYCLES"],
+    "unknown-branch-cycles": ["INT_MISC.UNKNOWN_BRANCH_CYCLES"],
     "slots-lost-resteer": ["TOPDOWN_FE_BOUND.BRANCH_DETECT"],
     "l1-btb-corrections": ["bp_l1_btb_correct"],
     "l2-btb-corrections": ["bp_l2_btb_correct", "bp_pipe_correct"],

@@ -26,6 +26,8 @@ pub enum Amount {
     Cycles(Delta),
     /// Events per 1000 executions, without a cost anybody vouches for: shown, not subtracted.
     Events(Delta),
+    /// Events per 1000 executions whose cost is within another term.
+    Within(Delta),
     Absent(String),
 }
 
@@ -58,8 +60,16 @@ pub struct Attribution {
 }
 
 /// Rivals that the CPU counts in cycles itself, disjoint from iTLB stalls in Intel's top-down analysis.
-const RIVAL_CYCLES: [(Role, &str); 2] =
-    [(Role::FetchStallsData, "fetch stalled on L1I misses"), (Role::ResteerCycles, "resteers after mispredictions")];
+const RIVAL_CYCLES: [(Role, &str); 3] = [
+    (Role::FetchStallsData, "fetch stalled on L1I misses"),
+    (Role::ResteerCycles, "resteers after mispredictions"),
+    (Role::UnknownBranchCycles, "branches the predictor did not know"),
+];
+/// Rivals that E-cores count in issue slots.
+const RIVAL_SLOTS: [(Role, &str); 2] = [
+    (Role::SlotsLostL1i, "issue slots lost to L1I misses"),
+    (Role::SlotsLostResteer, "issue slots lost to branches the predictor did not know"),
+];
 /// Rivals without a published cost of one.
 const RIVAL_EVENTS: [(Role, &str); 7] = [
     (Role::L1iMisses, "L1I misses"),
@@ -81,11 +91,7 @@ pub fn attributions(run: &Run, calibrated: Option<&MissCosts>) -> Result<Vec<Att
         MachineKind::Sim => MissCosts::simulated(),
         MachineKind::Kernel => MissCosts::published(run.manifest.host.cpu_id().as_ref()),
     };
-    let costs = MissCosts {
-        second_level_hit: calibrated.and_then(|costs| costs.second_level_hit.clone()).or(published.second_level_hit),
-        walk: calibrated.and_then(|costs| costs.walk.clone()).or(published.walk),
-        walk_beside: published.walk_beside,
-    };
+    let costs = calibrated.map_or(published.clone(), |calibrated| before(calibrated, published));
     let found: Vec<Attribution> = pairing::pairs(&pairing::cases(run))
         .iter()
         .filter_map(|(on, off)| Arms { run, on, off }.attribute(&costs))
@@ -93,6 +99,17 @@ pub fn attributions(run: &Run, calibrated: Option<&MissCosts>) -> Result<Vec<Att
     match found.is_empty() {
         true => Err("no attribution: no pair of arms has trials with counted cycles".to_owned()),
         false => Ok(found),
+    }
+}
+
+/// Calibrated costs of misses go before published ones, and before what the vendor makes of all of them together.
+fn before(calibrated: &MissCosts, published: MissCosts) -> MissCosts {
+    let is_whole = calibrated.walk.is_some() || calibrated.second_level_hit.is_some();
+    MissCosts {
+        second_level_hit: calibrated.second_level_hit.clone().or(published.second_level_hit),
+        walk: calibrated.walk.clone().or(published.walk),
+        slot: published.slot.filter(|_| !is_whole),
+        ..published
     }
 }
 
@@ -110,14 +127,9 @@ impl Arms<'_> {
     fn attribute(&self, costs: &MissCosts) -> Option<Attribution> {
         let cycles = self.delta(&[(Role::Cycles, 1.0)])?;
         let mut subtracted: Parts = Vec::new();
-        let mut terms = vec![self.walks(costs, &mut subtracted)];
-        terms.extend(self.walks_beside(costs, &mut subtracted));
-        terms.push(self.second_level_hits(costs, &mut subtracted));
+        let mut terms = self.itlb(costs, &mut subtracted);
         let costed = !subtracted.is_empty();
-        for (role, name) in RIVAL_CYCLES {
-            terms.push(self.in_cycles(Side::Rival, role, 1.0, name.to_owned(), &mut subtracted));
-        }
-        terms.extend(RIVAL_EVENTS.map(|(role, name)| self.events(Side::Rival, role, name)));
+        terms.extend(self.rivals(costs, &mut subtracted));
         let mut rest = vec![(Role::Cycles, 1.0)];
         rest.extend(subtracted.iter().map(|(role, cost)| (*role, -cost)));
         Some(Attribution {
@@ -130,52 +142,105 @@ impl Arms<'_> {
         })
     }
 
+    /// Slots lost where the CPU counts those and the vendor says what one is; else walks and second-level hits.
+    fn itlb(&self, costs: &MissCosts, subtracted: &mut Parts) -> Vec<Term> {
+        if let Some(Cost { cycles, source }) = costs.slot.as_ref().filter(|_| self.has(Role::SlotsLostItlb)) {
+            let name = format!("issue slots lost to iTLB misses / {:.0} ({source})", 1.0 / cycles);
+            let within = |role, name: &str| {
+                let amount = self.delta(&[(role, 1000.0)]).map_or_else(|| self.absent(role), Amount::Within);
+                Term { side: Side::Itlb, name: name.to_owned(), amount }
+            };
+            return vec![
+                self.in_cycles(Side::Itlb, name, &[(Role::SlotsLostItlb, *cycles)], subtracted),
+                within(Role::WalksCompleted, "walks"),
+                within(Role::StlbHits, "second-level hits"),
+            ];
+        }
+        let mut terms = vec![self.walks(costs, subtracted)];
+        terms.extend(self.walks_beside(costs, subtracted));
+        terms.push(self.second_level_hits(costs, subtracted));
+        terms
+    }
+
     /// Walk cycles where the CPU counts them, else walks times a cost.
     fn walks(&self, costs: &MissCosts, subtracted: &mut Parts) -> Term {
-        if self.delta(&[(Role::WalkCycles, 1.0)]).is_some() {
-            return self.in_cycles(Side::Itlb, Role::WalkCycles, 1.0, "walk cycles".to_owned(), subtracted);
+        match self.has(Role::WalkCycles) {
+            true => self.in_cycles(Side::Itlb, "walk cycles".to_owned(), &[(Role::WalkCycles, 1.0)], subtracted),
+            false => self.costed(Side::Itlb, Role::WalksCompleted, "walks", costs.walk.as_ref(), subtracted),
         }
-        self.costed(Role::WalksCompleted, "walks", costs.walk.as_ref(), subtracted)
     }
 
     /// What walks cost beside their counted cycles, where the vendor says so.
     fn walks_beside(&self, costs: &MissCosts, subtracted: &mut Parts) -> Option<Term> {
-        let Cost { cycles, source } = costs.walk_beside.as_ref()?;
-        self.delta(&[(Role::WalkCycles, 1.0)])?;
+        let Cost { cycles, source } = costs.walk_beside.as_ref().filter(|_| self.has(Role::WalkCycles))?;
         let name = format!("walks x {cycles} cycles beside ({source})");
-        Some(self.in_cycles(Side::Itlb, Role::WalksCompleted, *cycles, name, subtracted))
+        Some(self.in_cycles(Side::Itlb, name, &[(Role::WalksCompleted, *cycles)], subtracted))
     }
 
+    /// Hits times their cost; without one the stalls on tags that walks do not account for, as Intel reckons `Code_STLB_Hit`.
     fn second_level_hits(&self, costs: &MissCosts, subtracted: &mut Parts) -> Term {
-        self.costed(Role::StlbHits, "second-level hits", costs.second_level_hit.as_ref(), subtracted)
-    }
-
-    fn costed(&self, role: Role, name: &str, cost: Option<&Cost>, subtracted: &mut Parts) -> Term {
-        match cost {
-            Some(Cost { cycles, source }) if self.delta(&[(role, 1.0)]).is_some() => {
-                self.in_cycles(Side::Itlb, role, *cycles, format!("{name} x {cycles} cycles ({source})"), subtracted)
+        let beyond = [(Role::FetchStallsTag, 1.0), (Role::WalkCycles, -1.0)];
+        match (&costs.second_level_hit, &costs.tag_stall) {
+            (None, Some(Cost { source, .. })) if self.delta(&beyond).is_some_and(|stalls| stalls.value > 0.0) => {
+                let name = format!("second-level hits: fetch stalled on tags beyond the walk cycles ({source})");
+                self.in_cycles(Side::Itlb, name, &beyond, subtracted)
             }
-            _ => self.events(Side::Itlb, role, name),
+            (cost, _) => self.costed(Side::Itlb, Role::StlbHits, "second-level hits", cost.as_ref(), subtracted),
         }
     }
 
-    fn in_cycles(&self, side: Side, role: Role, cost: f64, name: String, subtracted: &mut Parts) -> Term {
-        let amount = match self.delta(&[(role, cost)]) {
+    fn rivals(&self, costs: &MissCosts, subtracted: &mut Parts) -> Vec<Term> {
+        let mut terms = Vec::new();
+        for (role, name) in RIVAL_CYCLES {
+            terms.push(self.in_cycles(Side::Rival, name.to_owned(), &[(role, 1.0)], subtracted));
+        }
+        if let Some(Cost { cycles, .. }) = &costs.slot {
+            for (role, name) in RIVAL_SLOTS {
+                let name = format!("{name} / {:.0}", 1.0 / cycles);
+                terms.push(self.in_cycles(Side::Rival, name, &[(role, *cycles)], subtracted));
+            }
+        }
+        for (role, name) in RIVAL_EVENTS {
+            let cost = match role {
+                Role::Resteers => costs.resteer.as_ref(),
+                Role::BranchMisses => costs.misprediction.as_ref(),
+                _ => None,
+            };
+            terms.push(self.costed(Side::Rival, role, name, cost, subtracted));
+        }
+        terms
+    }
+
+    /// Events times their cost, or shown alone where nobody says what one costs.
+    fn costed(&self, side: Side, role: Role, name: &str, cost: Option<&Cost>, subtracted: &mut Parts) -> Term {
+        match cost.filter(|_| self.has(role)) {
+            Some(Cost { cycles, source }) => {
+                self.in_cycles(side, format!("{name} x {cycles} cycles ({source})"), &[(role, *cycles)], subtracted)
+            }
+            None => {
+                let amount = self.delta(&[(role, 1000.0)]).map_or_else(|| self.absent(role), Amount::Events);
+                Term { side, name: name.to_owned(), amount }
+            }
+        }
+    }
+
+    fn in_cycles(&self, side: Side, name: String, parts: &[(Role, f64)], subtracted: &mut Parts) -> Term {
+        let amount = match self.delta(parts) {
             Some(delta) => {
-                subtracted.push((role, cost));
+                subtracted.extend(parts);
                 Amount::Cycles(delta)
             }
-            None => Amount::Absent(self.why_absent(role)),
+            None => self.absent(parts[0].0),
         };
         Term { side, name, amount }
     }
 
-    fn events(&self, side: Side, role: Role, name: &str) -> Term {
-        let amount = match self.delta(&[(role, 1000.0)]) {
-            Some(delta) => Amount::Events(delta),
-            None => Amount::Absent(self.why_absent(role)),
-        };
-        Term { side, name: name.to_owned(), amount }
+    fn has(&self, role: Role) -> bool {
+        self.delta(&[(role, 1.0)]).is_some()
+    }
+
+    fn absent(&self, role: Role) -> Amount {
+        Amount::Absent(self.why_absent(role))
     }
 
     fn why_absent(&self, role: Role) -> String {
@@ -207,131 +272,4 @@ impl Arms<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::counters::{Event, EventCode, Group, Reading};
-    use crate::report::fixture;
-    use crate::workload::PackMode;
-
-    const ROLES: [Role; 5] =
-        [Role::Cycles, Role::WalkCycles, Role::StlbHits, Role::BranchMisses, Role::FetchStallsData];
-
-    /// Eight trials an arm; per execution pack off costs 20 walk cycles, half a second-level hit, 0.01 branch misses and 3 stalled
-    /// cycles more, and `other` cycles that nothing tells of.
-    fn run(roles: &[Role], other: f64) -> Run {
-        let mut run = fixture::sim_run();
-        let event = |&role: &Role| Event { role, name: role.to_string(), code: EventCode::new(4, 1) };
-        run.manifest.groups = vec![Group {
-            name: "core".to_owned(),
-            events: roles.iter().map(event).collect(),
-            pinned: true,
-            ..Group::default()
-        }];
-        for trial in &mut run.trials {
-            let off = if trial.case.pack == PackMode::Off { 1.0 } else { 0.0 };
-            let scatter = f64::from(trial.trial) * 0.1;
-            let figure = |role: &Role| match role {
-                Role::Cycles => 50.0 + scatter + off * (20.0 + 3.5 + 3.0 + other),
-                Role::WalkCycles => 2.0 + off * 20.0,
-                Role::StlbHits => 0.1 + off * 0.5,
-                Role::BranchMisses => 0.02 + off * 0.01,
-                _ => 1.0 + off * 3.0,
-            };
-            for sample in &mut trial.samples {
-                let count = |role| (figure(role) * sample.executions as f64).round() as u64;
-                let counts = roles.iter().map(count).collect();
-                sample.readings = vec![Reading { counts, enabled_ns: 1, running_ns: 1 }];
-            }
-            for sample in &mut trial.baseline {
-                sample.readings = vec![Reading { counts: vec![0; roles.len()], enabled_ns: 1, running_ns: 1 }];
-            }
-        }
-        run
-    }
-
-    fn cycles(term: &Term) -> f64 {
-        let Amount::Cycles(delta) = &term.amount else { panic!("{term:?}") };
-        let (low, high) = delta.interval.expect("eight trials an arm");
-        assert!(low <= delta.value && delta.value <= high);
-        (delta.value * 100.0).round() / 100.0
-    }
-
-    #[test]
-    fn cycles_are_split_into_what_was_counted_and_the_rest() {
-        let found = attributions(&run(&ROLES, 4.0), None).expect("cycles are counted");
-        assert_eq!(found.len(), 3, "one for each number of programs");
-        let first = &found[0];
-        assert!((first.cycles.value - 30.5).abs() < 0.01, "{first:?}");
-        assert_eq!(cycles(&first.terms[0]), 20.0);
-        assert_eq!(
-            (cycles(&first.terms[1]), first.terms[1].name.as_str()),
-            (3.5, "second-level hits x 7 cycles (as the simulation is made)")
-        );
-        assert_eq!(cycles(&first.terms[2]), 3.0);
-        let rest = first.unexplained.expect("walks were counted");
-        assert!((rest.value - 4.0).abs() < 0.01 && rest.interval.is_some(), "{rest:?}");
-        assert_eq!(first.trials, (8, 8));
-    }
-
-    #[test]
-    fn events_without_a_cost_are_shown_and_not_subtracted() {
-        let found = attributions(&run(&ROLES, 0.0), None).expect("cycles are counted");
-        let misses = found[0].terms.iter().find(|term| term.name == "branch misses").expect("a rival");
-        let Amount::Events(delta) = &misses.amount else { panic!("{misses:?}") };
-        assert!((delta.value - 10.0).abs() < 0.1, "per 1000 executions: {delta:?}");
-        assert!(found[0].unexplained.expect("walks").value.abs() < 0.01);
-    }
-
-    #[test]
-    fn what_was_not_counted_says_so_and_nothing_is_explained_without_the_itlb() {
-        let found = attributions(&run(&[Role::Cycles], 0.0), None).expect("cycles are counted");
-        assert!(found[0].terms.iter().all(|term| matches!(&term.amount, Amount::Absent(why) if why == "not counted")));
-        assert_eq!(found[0].unexplained, None);
-        let none = attributions(&fixture::timed_run(), None);
-        assert_eq!(none, Err("no attribution to iTLB or rivals: cycles were not counted".to_owned()));
-    }
-
-    #[test]
-    fn a_calibrated_cost_goes_before_a_published_one_and_serves_where_walks_have_no_cycles() {
-        let cost = |cycles| Some(Cost { cycles, source: "calibrated".to_owned() });
-        let costs = MissCosts { second_level_hit: cost(9.0), walk: cost(30.0), walk_beside: None };
-        let found = attributions(&run(&ROLES, 0.0), Some(&costs)).expect("cycles are counted");
-        assert_eq!(cycles(&found[0].terms[1]), 4.5);
-        let mut amd = run(&[Role::Cycles, Role::StlbHits, Role::WalksCompleted], 0.0);
-        amd.manifest.machine = MachineKind::Kernel;
-        let found = attributions(&amd, Some(&costs)).expect("cycles are counted");
-        assert_eq!(
-            (cycles(&found[0].terms[0]), found[0].terms[0].name.as_str()),
-            (90.0, "walks x 30 cycles (calibrated)")
-        );
-        let found = attributions(&amd, None).expect("cycles are counted");
-        assert!(matches!(found[0].terms[0].amount, Amount::Events(_)), "nobody vouches for a cost: {found:?}");
-        assert_eq!(found[0].unexplained, None);
-    }
-
-    #[test]
-    fn broadwell_has_seven_cycles_a_walk_beside_the_walk_cycles() {
-        let mut broadwell = run(&[Role::Cycles, Role::WalkCycles, Role::StlbHits, Role::WalksCompleted], 0.0);
-        broadwell.manifest.machine = MachineKind::Kernel;
-        let host = &mut broadwell.manifest.host;
-        host.cpu_vendor = Some("GenuineIntel".to_owned());
-        (host.cpu_family, host.cpu_model_number, host.cpu_stepping) = (Some(6), Some(0x4f), Some(1));
-        let found = attributions(&broadwell, None).expect("cycles are counted");
-        let itlb: Vec<(&str, f64)> =
-            found[0].terms[..3].iter().map(|term| (term.name.as_str(), cycles(term))).collect();
-        let expected = [
-            ("walk cycles", 20.0),
-            ("walks x 7 cycles beside (Intel's ITLB_Misses metric)", 21.0),
-            ("second-level hits x 14 cycles (Intel's ITLB_Misses metric)", 7.0),
-        ];
-        assert_eq!(itlb, expected);
-    }
-
-    #[test]
-    fn too_few_trials_leave_the_interval_open() {
-        let mut few = run(&ROLES, 0.0);
-        few.trials.retain(|trial| trial.trial < 2);
-        let found = attributions(&few, None).expect("cycles are counted");
-        assert_eq!((found[0].cycles.interval, found[0].trials), (None, (2, 2)));
-    }
-}
+mod tests;

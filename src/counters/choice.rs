@@ -40,7 +40,7 @@ impl std::str::FromStr for Events {
 
 /// After `cycles` and `instructions`, which are in every pass, the events of the first pass by importance: on every CPU of
 /// the catalogue the first four that it has say most about the iTLB. Then its rivals, then page sizes and the rest.
-const LADDER: [Role; 24] = [
+const LADDER: [Role; 26] = [
     Role::WalksCompleted,
     Role::StlbHits,
     Role::FetchStallsTag,
@@ -58,12 +58,14 @@ const LADDER: [Role; 24] = [
     Role::FetchStallsData,
     Role::SlotsLostL1i,
     Role::ResteerCycles,
+    Role::UnknownBranchCycles,
     Role::SlotsLostResteer,
     Role::WalksCompleted4k,
     Role::WalksCompleted2m,
     Role::WalksPending,
     Role::DtlbMisses,
     Role::Interrupts,
+    Role::Smis,
     Role::ItlbMisses,
 ];
 

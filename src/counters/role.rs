@@ -65,6 +65,7 @@ roles! {
     L2CodeMisses = "l2-code-misses",
     Resteers = "resteers",
     ResteerCycles = "resteer-cycles",
+    UnknownBranchCycles = "unknown-branch-cycles",
     SlotsLostResteer = "slots-lost-resteer",
     L1BtbCorrections = "l1-btb-corrections",
     L2BtbCorrections = "l2-btb-corrections",

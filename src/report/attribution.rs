@@ -125,6 +125,9 @@ fn term_line(term: &Term) -> Option<String> {
             term.name,
             signed(delta)
         )),
+        Amount::Within(delta) => {
+            Some(format!("{side}, {}: {} per 1000 exec; within the slots lost", term.name, signed(delta)))
+        }
         Amount::Absent(_) => None,
     }
 }
@@ -171,7 +174,7 @@ fn rows(pair: &Attribution) -> Vec<Vec<Cell>> {
         let name = format!("{}, {}", side(term.side), term.name);
         match &term.amount {
             Amount::Cycles(delta) => row(name, cell(delta), none()),
-            Amount::Events(delta) => row(name, none(), cell(delta)),
+            Amount::Events(delta) | Amount::Within(delta) => row(name, none(), cell(delta)),
             Amount::Absent(why) => row(name, Cell::words(why), none()),
         }
     }));

@@ -54,7 +54,11 @@ pub fn miss_costs(calibration: &Calibration, host: &Facts) -> Option<MissCosts> 
         source: "itlbench calibrate".to_owned(),
     };
     let findings = &calibration.findings;
-    Some(MissCosts { second_level_hit: findings.l1_miss.map(cost), walk: findings.walk.map(cost), walk_beside: None })
+    Some(MissCosts {
+        second_level_hit: findings.l1_miss.map(cost),
+        walk: findings.walk.map(cost),
+        ..MissCosts::default()
+    })
 }
 
 /// `pack off` at `off` against `pack on` at the same point.
