@@ -6,7 +6,7 @@ PAIRS ?= 200
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test soak bench aa release plugin release-check fmt lint check-text clean
+.PHONY: help deps build run test soak bench aa release plugin kernels release-check fmt lint check-text clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,6 +39,10 @@ release: ## build one static-pie binary that runs on any x86_64 Linux
 
 plugin: ## build the plugin that shows the iTLB model every fetch of a guest in qemu
 	$(CARGO) build --release --locked --package itlbench-plugin
+
+# The first time it fetches some 150 MB; ARGS=--refresh asks the archive for newer kernels.
+kernels: release plugin ## boot Debian kernels in qemu and compare them; nothing is installed
+	@bash scripts/matrix.sh target/static/itlbench target/release/libitlbench_plugin.so $(ARGS)
 
 release-check: release ## run that binary in a bare root (ROOTFS=DIR: inside another distribution's root)
 	@bash scripts/release-check.sh $(ROOTFS)

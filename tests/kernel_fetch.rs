@@ -54,6 +54,41 @@ fn what_is_in_the_cache_is_taken_without_asking_the_network() {
 }
 
 #[test]
+fn the_matrix_names_every_kernel_and_the_candidate_twice() {
+    let cache = tempfile::tempdir().unwrap();
+    let root = cache.path().join("itlbench");
+    for (name, version) in
+        [("5.10", "5.10.1-1"), ("6.1", "6.1.1-1"), ("6.12", "6.12.1-1"), ("7.2", "7.2.1-1"), ("7.3-rc7", "7.3~rc7-1")]
+    {
+        put(&root.join("kernels").join(name), "vmlinuz", version);
+    }
+    put(&root.join("qemu"), "qemu-system-x86_64", "1:10.0.2");
+    for (link, to) in [("newest", "7.2"), ("newest-rc", "7.3-rc7")] {
+        std::os::unix::fs::symlink(to, root.join("kernels").join(link)).unwrap();
+    }
+    let mut command = Command::new("bash");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/matrix.sh")).args(["echo", "the.so", "--boots", "2"]);
+    let output =
+        command.env("XDG_CACHE_HOME", cache.path()).env("MIRROR", "http://127.0.0.1:1/debian").output().unwrap();
+    let root = root.canonicalize().unwrap();
+    let image = |name: &str, dir: &str| format!("{name}={}/kernels/{dir}/vmlinuz", root.display());
+    let images = [
+        image("5.10", "5.10"),
+        image("6.1", "6.1"),
+        image("6.12", "6.12"),
+        image("7.2", "7.2"),
+        image("7.3-rc7", "7.3-rc7"),
+        image("7.3-rc7-nohugevmalloc", "7.3-rc7"),
+    ];
+    let expected = format!(
+        "kernels --plugin the.so --append 7.3-rc7-nohugevmalloc:nohugevmalloc --qemu {}/qemu/qemu-system-x86_64 --boots 2 {}\n",
+        root.display(),
+        images.join(" ")
+    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
 fn what_is_not_known_is_a_usage_error() {
     let cache = tempfile::tempdir().unwrap();
     let (code, line) = refusal(&fetch(cache.path(), &["5.11"], &[]));
