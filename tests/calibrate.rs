@@ -1,13 +1,42 @@
 //! `itlbench calibrate` and what uses its file: needs no root.
 #![allow(clippy::unwrap_used)]
 
+mod tier;
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use itlbench::counters::Role;
 use itlbench::twin::Calibration;
+use itlbench::twin::loops::Counted;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+const BUSY: &str = "in use by another itlbench run";
+
+/// Runs the tool; where another of these tests has the CPU, again.
 fn itlbench(args: &[&str]) -> Output {
+    for _ in 0..120 {
+        let output = once(args);
+        if !text(&output.stderr).contains(BUSY) {
+            return output;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    panic!("the CPU is claimed for a minute");
+}
+
+fn once(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_itlbench")).args(args).output().unwrap()
+}
+
+/// The lowest CPU this process may use.
+fn lowest_cpu() -> usize {
+    let allowed = sched_getaffinity(None).unwrap();
+    (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu)).unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -27,7 +56,11 @@ fn a_short_calibration_times_every_arm_and_says_that_it_ends_too_soon() {
     let output = calibrate(dir.path(), &["--model", "zen4"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let said = text(&output.stdout);
-    assert!(said.contains("no comparison:") && said.contains("no PMU was asked"), "{said}");
+    assert!(
+        said.contains("no comparison:") && said.contains("the misses are the model's")
+            || said.contains("counted on the user side"),
+        "{said}"
+    );
     let calibration = Calibration::read(&dir.path().join("calibration.json")).unwrap();
     assert_eq!(calibration.model.as_deref(), Some("zen4"));
     let arms = if calibration.supply.is_some() { 4 } else { 2 };
@@ -76,4 +109,73 @@ fn bad_input_is_named_with_its_remedy() {
         let error = text(&output.stderr);
         assert!(error.contains(words) && error.trim_end().lines().count() == 1, "{args:?}: {error}");
     }
+}
+
+#[test]
+fn pmu_tier_misses_are_counted_on_the_user_side_and_the_host_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = calibrate(dir.path(), &[]);
+    let (said, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    let calibration = Calibration::read(&dir.path().join("calibration.json")).unwrap();
+    if calibration.groups.is_empty() {
+        assert!(said.contains("nothing of the core counts here (") && !calibration.refused.is_empty(), "{said}");
+        return tier::skip("pmu", &calibration.refused[0]);
+    }
+    assert!(said.contains("counted on the user side: "), "{said}");
+    for point in &calibration.points {
+        assert_eq!(point.counted.len(), point.ns.len(), "{point:?}");
+        let instructions = |counted: &Counted| counted.per_jump(&calibration.groups, Role::Instructions);
+        let counts: Vec<f64> = point.counted.iter().filter_map(instructions).collect();
+        // Three instructions a stub: decrement, conditional exit, jump.
+        assert!(counts.iter().any(|count| (count - 3.0).abs() < 0.06), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_cpu_that_a_run_has_claimed_is_refused() {
+    let cpu = lowest_cpu();
+    let name = SocketAddr::from_abstract_name(format!("itlbench/cpu{cpu}")).unwrap();
+    let claim = (0..240).find_map(|_| {
+        let claim = UnixDatagram::bind_addr(&name).ok();
+        if claim.is_none() {
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        claim
+    });
+    let _claim = claim.expect("the CPU is claimed for a minute");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("made");
+    let output = once(&["calibrate", "--cpu", &cpu.to_string(), "--out", out.to_str().unwrap()]);
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), error.lines().count()), (Some(3), 1), "{error}");
+    assert!(error.contains(BUSY) && error.contains("--cpu"), "{error}");
+    assert!(!out.exists(), "nothing is left behind");
+}
+
+#[test]
+fn other_work_on_the_cpu_is_noticed_and_said() {
+    let (stop, cpu) = (AtomicBool::new(false), lowest_cpu());
+    let dir = tempfile::tempdir().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut only = CpuSet::new();
+            only.set(cpu);
+            sched_setaffinity(None, &only).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let most = ["calibrate", "--most", "1024", "--allocations", "4", "--seed", "5"];
+        let rest = ["--cpu", &cpu.to_string(), "--out", dir.path().to_str().unwrap()];
+        let output = itlbench(&[&most[..], &rest[..]].concat());
+        stop.store(true, Ordering::Relaxed);
+        output
+    });
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let calibration = Calibration::read(&dir.path().join("calibration.json")).unwrap();
+    let company = calibration.company;
+    assert!(company.switched_loops > 0 && company.waited_ns > Some(0), "{company:?}");
+    let said = text(&output.stdout);
+    assert!(said.contains(&format!("other work ran on CPU {cpu}: the thread was switched out in ")), "{said}");
 }

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use itlbench::counters::source::{Exclude, Request, Scope, Source};
 use itlbench::counters::{Choice, CountSide, EventCode, Events, Reading, Role};
-use itlbench::machine::Counters;
-use itlbench::machine::kernel::perf::{KernelSource, PerfCounters};
+use itlbench::machine::kernel::perf::{self, KernelSource, PerfCounters};
 use itlbench::machine::kernel::sys;
 use itlbench::runfile::Run;
 
@@ -254,7 +253,7 @@ fn a_list_that_names_no_event_is_bad_usage() {
 }
 
 fn open(list: &str, side: CountSide) -> Option<PerfCounters> {
-    match PerfCounters::open(&Choice { events: Events::List(list.to_owned()), side }, 0) {
+    match perf::open(&Choice { events: Events::List(list.to_owned()), side }, 0) {
         Ok(counters) => Some(counters),
         Err(error) => {
             println!("SKIP: {error}");

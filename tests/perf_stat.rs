@@ -12,8 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use itlbench::counters::{Choice, CountSide, Events, Reading};
-use itlbench::machine::Counters;
-use itlbench::machine::kernel::perf::PerfCounters;
+use itlbench::machine::kernel::perf;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -95,7 +94,7 @@ fn both(events: &[&str], side: CountSide, work: fn()) -> Option<Vec<(String, f64
     let suffix = if events[0] == "task-clock" { "" } else { side.suffix() };
     let asked: Vec<String> = events.iter().map(|event| format!("{event}{suffix}")).collect();
     let mut perf = PerfStat::attach(&asked.join(","))?;
-    let ours = PerfCounters::open(&Choice { events: Events::List(events.join(",")), side }, 0);
+    let ours = perf::open(&Choice { events: Events::List(events.join(",")), side }, 0);
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut ours = ours.ok();
     if !perf.tell("enable") {

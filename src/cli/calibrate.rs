@@ -1,27 +1,27 @@
 //! `itlbench calibrate`: where this CPU's iTLB runs out and what a miss costs, in user space and without privileges.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::Failure;
 use super::measure::seed_from_clock;
 use super::run::stop_on_signals;
-use crate::host::Facts;
+use super::{Failure, machines};
+use crate::counters::{Group, Refusal};
+use crate::host::{Facts, per_cpu};
+use crate::machine::Counters;
+use crate::machine::pin::Pinned;
 use crate::model::cpuid::Reported;
 use crate::model::geometry::{Core, Named};
+use crate::report::calibration;
 use crate::report::chart::twin;
-use crate::report::units::figure;
-use crate::twin::calibration::SCHEMA;
-use crate::twin::code::{Pages, Supply};
-use crate::twin::findings::{Comparison, Cost};
-use crate::twin::stubs::Layout;
-use crate::twin::sweep::{self, Plan};
+use crate::twin::calibration::{Disturbances, SCHEMA};
+use crate::twin::code::Supply;
+use crate::twin::loops::{Company, Loops, core_groups};
+use crate::twin::sweep::{self, Plan, Sweep, SweepError};
 use crate::twin::{Calibration, Findings};
 
 /// Arguments of `itlbench calibrate`.
@@ -62,14 +62,15 @@ pub enum Format {
 /// Times the twin, writes what was found; returns the exit code.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let stop = stop_on_signals()?;
-    let cpu = pin(args.cpu)?;
     let reported = Reported::here();
     let model = match &args.model {
         Some(name) => Some(Named::find(name).map_err(|error| Failure::Usage(error.to_string()))?),
         None => Core::of(reported.cpu_id()).map(Named::from),
     };
+    // Claimed like the CPU of a run, so that neither disturbs the other.
+    let pinned = Pinned::to(args.cpu)?;
     std::fs::create_dir_all(&args.out).map_err(|error| Failure::output(args.out.display(), error))?;
-    let calibration = calibrate(args, cpu, &reported, model.as_ref(), &stop)?;
+    let calibration = calibrate(args, pinned.cpu(), &reported, model.as_ref(), &stop)?;
     if calibration.interrupted && calibration.points.iter().all(|point| point.ns.is_empty()) {
         return Err(crate::machine::MachineError::interrupted().into());
     }
@@ -82,7 +83,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     write(&args.out, "calibration.png", &drawing.png)?;
     let text = match args.format {
         Format::Text => {
-            format!("{}\ncalibration.json and the chart are in\n{}\n", text(&calibration), args.out.display())
+            let text = calibration::text(&calibration);
+            format!("{text}\ncalibration.json and the chart are in\n{}\n", args.out.display())
         }
         Format::Json => json + "\n",
     };
@@ -95,22 +97,6 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(&path, bytes).map_err(|error| Failure::output(path.display(), error))
 }
 
-fn pin(cpu: Option<u32>) -> Result<u32, Failure> {
-    let failed = |error: rustix::io::Errno| Failure::HostCannot(format!("failed to pin to a CPU: {error}"));
-    let allowed = sched_getaffinity(None).map_err(failed)?;
-    let usable: Vec<u32> = (0..CpuSet::MAX_CPU as u32).filter(|&cpu| allowed.is_set(cpu as usize)).collect();
-    let cpu = cpu.or(usable.last().copied()).unwrap_or(0);
-    if !usable.contains(&cpu) {
-        return Err(Failure::HostCannot(format!(
-            "failed to pin to CPU {cpu}: it is not among those this process may use"
-        )));
-    }
-    let mut only = CpuSet::new();
-    only.set(cpu as usize);
-    sched_setaffinity(None, &only).map_err(failed)?;
-    Ok(cpu)
-}
-
 fn calibrate(
     args: &Args,
     cpu: u32,
@@ -118,11 +104,7 @@ fn calibrate(
     model: Option<&Named>,
     stop: &AtomicBool,
 ) -> Result<Calibration, Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::HostCannot(format!(
-            "failed to map or to run generated code: {error}; this needs memory that may be made executable and --most x 8 KiB of it"
-        ))
-    };
+    let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let supply = sweep::supply();
     let seed = args.seed.unwrap_or_else(seed_from_clock);
     let plan = Plan {
@@ -131,15 +113,7 @@ fn calibrate(
         seed,
         supply: supply.as_ref().ok().copied(),
     };
-    let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let before = sweep::cycles_per_ns().map_err(failed)?;
-    let bar = progress();
-    let swept = sweep::sweep(&plan, stop, &mut |done, of| {
-        bar.set_length(of);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    let swept = swept.map_err(failed)?;
+    let timed = time(&plan, cpu, stop)?;
     let no_huge = supply.as_ref().err().map(String::as_str);
     Ok(Calibration {
         schema: SCHEMA,
@@ -152,11 +126,76 @@ fn calibrate(
         model: model.map(|model| model.name.clone()),
         cpuid_differs: model.map(|model| reported.against(model.core)).unwrap_or_default(),
         supply: plan.supply.map(|supply| supply_name(supply).to_owned()),
-        cycles_per_ns: (before, sweep::cycles_per_ns().map_err(failed)?),
-        interrupted: swept.interrupted,
-        findings: Findings::of(&swept.points, model.map(|model| &model.geometry), no_huge),
-        points: swept.points,
+        cycles_per_ns: timed.cycles_per_ns,
+        interrupted: timed.swept.interrupted,
+        findings: Findings::of(&timed.swept.points, &timed.groups, model.map(|model| &model.geometry), no_huge),
+        company: timed.company,
+        groups: timed.groups,
+        refused: timed.refused,
+        points: timed.swept.points,
     })
+}
+
+/// What was timed and counted, and in which company.
+struct Timed {
+    cycles_per_ns: (f64, f64),
+    swept: Sweep,
+    company: Disturbances,
+    groups: Vec<Group>,
+    refused: Vec<String>,
+}
+
+fn time(plan: &Plan, cpu: u32, stop: &AtomicBool) -> Result<Timed, Failure> {
+    let (mut counters, refused) = match machines::user_counters(cpu) {
+        Ok(counters) => (Some(counters), Vec::new()),
+        Err(refused) => (None, refused),
+    };
+    let groups = counters.as_ref().map(|counters| core_groups(counters.groups())).unwrap_or_default();
+    let refused = counters.as_ref().map_or(refused, |some| some.refused().iter().map(Refusal::to_string).collect());
+    let mut thread = Company::of_this_thread();
+    let mut account = Company::of_this_thread();
+    let mut waited_ns = || account.scheduled().map(|scheduled| scheduled.waited_ns);
+    let (waited, stolen) = (waited_ns(), steal_ticks(cpu));
+    let counters = counters.as_mut().map(|counters| &mut **counters as &mut dyn Counters);
+    let mut loops = Loops::new(counters, || thread.scheduled().map(|scheduled| scheduled.times));
+    let before = clock(&mut loops, cpu)?;
+    let bar = progress();
+    let swept = sweep::sweep(plan, &mut loops, stop, &mut |done, of| {
+        bar.set_length(of);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let swept = swept.map_err(failed)?;
+    let cycles_per_ns = (before, clock(&mut loops, cpu)?);
+    let company = Disturbances {
+        switched_loops: loops.switched,
+        waited_ns: waited_ns().zip(waited).map(|(now, then)| now.saturating_sub(then)),
+        steal_ticks: steal_ticks(cpu).zip(stolen).map(|(now, then)| now.saturating_sub(then)),
+    };
+    Ok(Timed { cycles_per_ns, swept, company, groups, refused })
+}
+
+fn steal_ticks(cpu: u32) -> Option<u64> {
+    per_cpu::steal_ticks(&std::fs::read("/proc/stat").ok()?, cpu)
+}
+
+/// Core cycles a nanosecond; a CPU that others keep busy is refused.
+fn clock(loops: &mut Loops<'_>, cpu: u32) -> Result<f64, Failure> {
+    let ghz = sweep::cycles_per_ns(loops).map_err(|error| failed(error.into()))?;
+    ghz.ok_or_else(|| {
+        Failure::HostCannot(format!(
+            "failed to time anything on CPU {cpu}: other work runs on it all the time; stop it, or choose another CPU with --cpu"
+        ))
+    })
+}
+
+fn failed(error: SweepError) -> Failure {
+    match error {
+        SweepError::Counters(error) => error.into(),
+        SweepError::Code(_) => Failure::HostCannot(format!(
+            "{error}; this needs memory that may be made executable and --most x 8 KiB of it"
+        )),
+    }
 }
 
 fn supply_name(supply: Supply) -> &'static str {
@@ -173,172 +212,4 @@ fn progress() -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// The findings as a reader at a terminal wants them.
-fn text(calibration: &Calibration) -> String {
-    let host = &calibration.host;
-    let mut text = format!(
-        "{}, CPU {}, {}; {}; {:.2} cycles/ns (timed: multiplications of 3 cycles)\n",
-        host.cpu_model.as_deref().unwrap_or("an unknown CPU"),
-        calibration.cpu,
-        host.hypervisor.as_ref().map_or("no hypervisor".to_owned(), |name| format!("virtual machine ({name})")),
-        calibration
-            .supply
-            .as_ref()
-            .map_or("no pages of 2 MiB".to_owned(), |supply| format!("2 MiB pages from {supply}")),
-        calibration.ghz(),
-    );
-    text += &table(calibration);
-    text += &sentences(calibration);
-    text
-}
-
-/// Median ns a jump of each arm, and what 4 KiB pages cost more.
-fn table(calibration: &Calibration) -> String {
-    let mut text =
-        "\nns a jump (timed), median over allocations of the least of the loops; more: 4k - 2m, [95 % interval]\n"
-            .to_owned();
-    let _ = writeln!(
-        text,
-        "  {:>6} {:>10} {:>10} {:>24} {:>10} {:>10} {:>24}  {:>3}",
-        "stubs", "packed 4k", "packed 2m", "more", "spread 4k", "spread 2m", "more", "n"
-    );
-    let mut numbers: Vec<u32> = calibration.points.iter().map(|point| point.stubs).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    for stubs in numbers {
-        let _ = write!(text, "  {stubs:>6}");
-        let mut fewest = usize::MAX;
-        for layout in [Layout::Packed, Layout::Spread] {
-            for pages in [Pages::Small, Pages::Huge] {
-                let point = calibration.points.iter().find(|p| (p.layout, p.pages, p.stubs) == (layout, pages, stubs));
-                let ns = point.and_then(|point| crate::stats::median(&point.ns));
-                fewest = fewest.min(point.map_or(0, |point| point.ns.len()));
-                let _ = write!(text, " {:>10}", ns.map_or("-".to_owned(), figure));
-            }
-            let step = calibration.findings.steps.iter().find(|step| step.layout == layout && step.stubs == stubs);
-            let more = |step: &crate::twin::findings::Step| {
-                format!("{} [{}, {}]", figure(step.more_ns), figure(step.low_ns), figure(step.high_ns))
-            };
-            let _ = write!(text, " {:>24}", step.map_or("-".to_owned(), more));
-        }
-        let _ = writeln!(text, "  {fewest:>3}");
-    }
-    text
-}
-
-fn sentences(calibration: &Calibration) -> String {
-    let findings = &calibration.findings;
-    let mut lines = vec![match &findings.comparison {
-        Comparison::Holds => {
-            "beyond the knee of L2 4 KiB pages cost more than 2 MiB pages: the comparison holds".to_owned()
-        }
-        Comparison::Void { reason } => format!("the comparison is VOID: {reason}"),
-        Comparison::Absent { reason } => format!("no comparison: {reason}"),
-    }];
-    let guest = calibration.host.hypervisor.is_some() && findings.comparison == Comparison::Holds;
-    if guest {
-        lines.push(
-            "a virtual machine: the host may map parts of it by 4 KiB, so every cost here is a lower bound".to_owned(),
-        );
-    }
-    let stubs = |knee: Option<u32>| knee.map_or("nowhere up to there".to_owned(), |stubs| format!("at {stubs} stubs"));
-    lines.push(format!("4 KiB pages cost more for good from: {}", stubs(findings.knee)));
-    match &calibration.model {
-        Some(model) => lines.push(format!(
-            "{model} in the table misses L1 {}, L2 {}{}",
-            stubs(findings.model_l1_knee),
-            stubs(findings.model_l2_knee),
-            agreement(findings)
-        )),
-        None => lines.push("this CPU is not in the table of `itlbench list models`: no cost a miss".to_owned()),
-    }
-    let cost = |what: &str, cost: &Option<Cost>| {
-        cost.map(|Cost { ns, low_ns, high_ns, steps }| {
-            let cycles = ns * calibration.ghz();
-            let range = format!("{} to {} over {steps} numbers of stubs", figure(low_ns), figure(high_ns));
-            format!(
-                "{what}: {} ns, {} cycles ({range}; timed difference over modelled misses)",
-                figure(ns),
-                figure(cycles)
-            )
-        })
-    };
-    lines.extend(cost("a miss of L1 that hits L2", &findings.l1_miss));
-    lines.extend(cost("a miss of both: a walk", &findings.walk));
-    lines.push("no PMU was asked: the misses are the model's, the times a clock's".to_owned());
-    lines.extend(calibration.cpuid_differs.iter().map(|line| format!("CPUID and the table differ: {line}")));
-    lines.iter().fold("\n".to_owned(), |text, line| text + "  - " + line + "\n")
-}
-
-/// Whether the knee lies where the table has it, as far as the numbers of the sweep tell.
-fn agreement(findings: &Findings) -> &'static str {
-    match (findings.knee, findings.model_l1_knee, findings.model_l2_knee) {
-        _ if findings.comparison != Comparison::Holds => "",
-        (Some(knee), Some(l1), _) if knee >= l1 / 2 && knee <= l1 * 2 => ": L1 agrees with what was timed",
-        (Some(knee), _, Some(l2)) if knee >= l2 / 2 && knee <= l2 * 2 => {
-            ": L2 agrees with what was timed, a miss of L1 alone was too cheap to be seen"
-        }
-        _ => ": that is NOT where the times rise; believe the times",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::twin::sweep::Point;
-
-    /// An invented CPU with the iTLB of zen4, no noise to speak of, and costs of 2 and 9 ns.
-    fn invented(huge_helps: bool) -> Calibration {
-        let mut points = Vec::new();
-        for layout in [Layout::Packed, Layout::Spread] {
-            for pages in [Pages::Small, Pages::Huge] {
-                for stubs in Plan::numbers(2048) {
-                    let late = pages == Pages::Small || !huge_helps;
-                    let walks = layout == Layout::Spread && late && stubs > 512;
-                    let hits = layout == Layout::Spread && late && stubs > 64;
-                    let ns = if walks {
-                        10.0
-                    } else if hits {
-                        3.0
-                    } else {
-                        1.0
-                    };
-                    let ns = (0..8).map(|i| ns * (1.0 + 0.001 * f64::from(i))).collect();
-                    points.push(Point { layout, pages, stubs, ns, left_out: 0 });
-                }
-            }
-        }
-        let zen4 = Named::find("zen4").unwrap();
-        let findings = Findings::of(&points, Some(&zen4.geometry), None);
-        let host = Facts {
-            cpu_model: Some("Invented CPU".to_owned()),
-            hypervisor: Some("KVM".to_owned()),
-            ..Facts::default()
-        };
-        let sample = crate::twin::calibration::tests::sample();
-        Calibration { host, model: Some(zen4.name), points, findings, ..sample }
-    }
-
-    #[test]
-    fn calibration_that_holds() {
-        insta::assert_snapshot!(text(&invented(true)));
-    }
-
-    #[test]
-    fn calibration_that_is_void() {
-        let text = text(&invented(false));
-        assert!(text.contains("the comparison is VOID") && !text.contains("a walk:"), "{text}");
-    }
-
-    #[test]
-    fn the_chart_says_what_it_shows_and_what_is_void() {
-        let drawing = twin::draw(&invented(true)).unwrap();
-        for words in ["spread 4k: 10.0", "only the page size differs", "(modelled)", "ns a jump (timed"] {
-            assert!(drawing.svg.contains(words), "{words}");
-        }
-        assert!(drawing == twin::draw(&invented(true)).unwrap());
-        assert!(twin::draw(&invented(false)).unwrap().svg.contains("VOID"));
-    }
 }

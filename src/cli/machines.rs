@@ -88,6 +88,26 @@ fn marked(counters: Box<dyn Counters>) -> Result<Box<dyn Counters>, Failure> {
     Ok(counters)
 }
 
+/// Counters of the calling thread in user space, pinned to `cpu`; the error says what was refused where nothing of the core
+/// counts.
+#[cfg(feature = "kernel")]
+pub fn user_counters(cpu: u32) -> Result<Box<dyn Counters>, Vec<String>> {
+    use crate::counters::{CountSide, Events, Refusal};
+
+    let choice = Choice { events: Events::Auto, side: CountSide::User };
+    let counters = crate::machine::kernel::perf::open(&choice, cpu).map_err(|error| vec![error.to_string()])?;
+    match counters.groups().iter().any(|group| group.pinned) {
+        true => Ok(Box::new(counters)),
+        false => Err(counters.refused().iter().map(Refusal::to_string).collect()),
+    }
+}
+
+/// Without the kernel machine nobody counts.
+#[cfg(not(feature = "kernel"))]
+pub fn user_counters(_: u32) -> Result<Box<dyn Counters>, Vec<String>> {
+    Err(vec![NO_KERNEL.to_owned()])
+}
+
 /// Every program the kernel lists, with the places of its functions; the error says why it does not.
 #[cfg(feature = "kernel")]
 pub fn jited_programs() -> Result<Vec<Program>, String> {

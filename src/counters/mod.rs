@@ -14,7 +14,7 @@ pub mod opening;
 pub mod pmu;
 pub mod reading;
 #[cfg(test)]
-mod replay;
+pub(crate) mod replay;
 pub mod role;
 pub mod set;
 pub mod source;

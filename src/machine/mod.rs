@@ -1,8 +1,10 @@
 //! The seam between the protocol and what it runs on: the kernel, or a simulation of it.
 //! In: a request to load a case. Out: programs that can be fired, counters around them. Nothing above knows which machine it is.
 
+mod counted;
 #[cfg(feature = "kernel")]
 pub mod kernel;
+pub mod pin;
 pub mod sim;
 
 use crate::caveat::Caveat;

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::findings::Findings;
 use super::sweep::Point;
+use crate::counters::Group;
 use crate::host::Facts;
 
 /// The schema that this build writes, and the newest it reads.
 pub const SCHEMA: u32 = 1;
 
-/// One calibration. All times are from a clock, none from a PMU.
+/// One calibration. All times are from a clock; misses are counted where there is a PMU, else modelled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     pub schema: u32,
@@ -32,8 +33,28 @@ pub struct Calibration {
     /// Core cycles a nanosecond before and after, from multiplications of known latency.
     pub cycles_per_ns: (f64, f64),
     pub interrupted: bool,
+    /// What else ran on the CPU meanwhile.
+    #[serde(default)]
+    pub company: Disturbances,
+    /// Core events that were counted, user side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// Events that the host would not count, or the one reason why none was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     pub points: Vec<Point>,
     pub findings: Findings,
+}
+
+/// What else ran on the CPU of a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disturbances {
+    /// Loops that were run again because the thread was switched out in them.
+    pub switched_loops: u32,
+    /// How long the thread waited for the CPU; `None` if the kernel keeps no account.
+    pub waited_ns: Option<u64>,
+    /// Time the hypervisor took, in clock ticks; `None` if it is not told.
+    pub steal_ticks: Option<u64>,
 }
 
 /// Why a calibration cannot be used.
@@ -74,17 +95,19 @@ struct Tag {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::twin::findings::{Comparison, Cost};
+    use crate::twin::findings::{Comparison, Cost, Misses};
 
     /// A calibration of a CPU whose L1 misses cost 2 ns and whose walks cost 10.
     pub(crate) fn sample() -> Calibration {
-        let cost = |ns| Some(Cost { ns, low_ns: ns * 0.9, high_ns: ns * 1.1, steps: 4 });
+        let cost = |ns| Some(Cost { ns, low_ns: ns * 0.9, high_ns: ns * 1.1, steps: 4, misses: Misses::Modelled });
         let findings = Findings {
             comparison: Comparison::Holds,
             steps: Vec::new(),
             knee: Some(96),
             model_l1_knee: Some(96),
             model_l2_knee: Some(384),
+            counted_l1_knee: None,
+            counted_l2_knee: None,
             l1_miss: cost(2.0),
             walk: cost(10.0),
         };
@@ -101,6 +124,9 @@ pub(crate) mod tests {
             supply: Some("transparent huge pages".to_owned()),
             cycles_per_ns: (2.4, 2.6),
             interrupted: false,
+            company: Disturbances::default(),
+            groups: Vec::new(),
+            refused: Vec::new(),
             points: Vec::new(),
             findings,
         }

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::code::Pages;
+use super::loops::Counted;
 use super::stubs::{Layout, order};
 use super::sweep::Point;
+use crate::counters::{Group, Role};
 use crate::model::itlb::Found;
 use crate::model::{Geometry, Itlb, PageSize};
 use crate::stats;
@@ -21,6 +23,11 @@ pub struct Step {
     /// Modelled misses a jump that 4 KiB pages have more: of L1 that hit the second level, and of both.
     pub l2_hits: Option<f64>,
     pub walks: Option<f64>,
+    /// The same as counted on the user side, where there is a PMU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_l2_hits: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_walks: Option<f64>,
 }
 
 /// Whether the comparison says anything of the iTLB.
@@ -35,6 +42,15 @@ pub enum Comparison {
     Absent { reason: String },
 }
 
+/// Whose misses a difference in time is divided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Misses {
+    #[default]
+    Modelled,
+    Counted,
+}
+
 /// A cost in nanoseconds a miss, with the least and the most that its steps gave.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
@@ -43,6 +59,8 @@ pub struct Cost {
     pub high_ns: f64,
     /// Numbers of stubs behind it.
     pub steps: u32,
+    #[serde(default)]
+    pub misses: Misses,
 }
 
 /// All of it.
@@ -55,6 +73,11 @@ pub struct Findings {
     /// The same as the model has it: where L1 and where L2 begin to miss.
     pub model_l1_knee: Option<u32>,
     pub model_l2_knee: Option<u32>,
+    /// The same as counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_l1_knee: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_l2_knee: Option<u32>,
     /// A miss of L1 that hits the second level.
     pub l1_miss: Option<Cost>,
     /// A miss of both, L1's part included.
@@ -66,34 +89,52 @@ const SOME: f64 = 0.1;
 const ALL: f64 = 0.9;
 /// Steps beyond the knee of L2 at which pages of 2 MiB must be faster, in percent, for the comparison to hold.
 const MOST_PERCENT: usize = 50;
+/// Allocations that may be lost to other work on the CPU, in percent.
+const MOST_DISTURBED_PERCENT: usize = 25;
 
 impl Findings {
-    /// Of `points`, with `geometry` if the CPU is known; `no_huge` says why there are no pages of 2 MiB.
-    pub fn of(points: &[Point], geometry: Option<&Geometry>, no_huge: Option<&str>) -> Self {
-        let steps: Vec<Step> = points.iter().filter_map(|small| step(small, points, geometry)).collect();
+    /// Of `points`, with `geometry` if the CPU is known; `groups` are what was counted, `no_huge` says why there are no pages of
+    /// 2 MiB.
+    pub fn of(points: &[Point], groups: &[Group], geometry: Option<&Geometry>, no_huge: Option<&str>) -> Self {
+        let steps: Vec<Step> = points.iter().filter_map(|small| step(small, points, groups, geometry)).collect();
         let spread: Vec<&Step> = steps.iter().filter(|step| step.layout == Layout::Spread).collect();
-        let first = |holds: &dyn Fn(&Step) -> bool| spread.iter().find(|step| holds(step)).map(|step| step.stubs);
-        let model_l2_knee = first(&|step| step.walks.is_some_and(|walks| walks > SOME));
-        let model_l1_knee =
-            first(&|step| step.l2_hits.zip(step.walks).is_some_and(|(hits, walks)| hits + walks > SOME));
-        let comparison = comparison(&spread, geometry.map(|_| model_l2_knee), no_huge);
+        let first = |misses: &dyn Fn(&Step) -> Option<f64>| {
+            spread.iter().find(|step| misses(step).is_some_and(|misses| misses > SOME)).map(|step| step.stubs)
+        };
+        let model_l2_knee = first(&|step| step.walks);
+        let comparison = comparison(points, &spread, geometry.map(|_| model_l2_knee), no_huge);
         let holds = comparison == Comparison::Holds;
-        let l1_miss = cost(&spread, &|step| step.l2_hits.filter(|&hits| hits > ALL && step.walks < Some(SOME / 2.0)));
-        let walk = cost(&spread, &|step| step.walks.filter(|&walks| walks > ALL));
+        let few = |walks: Option<f64>| walks.is_some_and(|walks| walks < SOME / 2.0);
+        let all = |misses: Option<f64>| misses.filter(|&misses| misses > ALL);
+        let l1_miss =
+            cost(&spread, Misses::Counted, &|step| all(step.counted_l2_hits).filter(|_| few(step.counted_walks)))
+                .or_else(|| cost(&spread, Misses::Modelled, &|step| all(step.l2_hits).filter(|_| few(step.walks))));
+        let walk = cost(&spread, Misses::Counted, &|step| all(step.counted_walks))
+            .or_else(|| cost(&spread, Misses::Modelled, &|step| all(step.walks)));
         Self {
             knee: spread.iter().rev().take_while(|step| step.low_ns > 0.0).last().map(|step| step.stubs),
-            model_l1_knee,
+            model_l1_knee: first(&|step| Some(step.l2_hits? + step.walks?)),
             model_l2_knee,
+            counted_l1_knee: first(&|step| Some(step.counted_l2_hits? + step.counted_walks?)),
+            counted_l2_knee: first(&|step| step.counted_walks),
             l1_miss: l1_miss.filter(|_| holds),
             walk: walk.filter(|_| holds),
             comparison,
             steps,
         }
     }
+
+    /// Counted walks over modelled ones, of all steps beyond the knee of L2 that have both.
+    pub fn counted_over_modelled(&self) -> Option<f64> {
+        let spread = self.steps.iter().filter(|step| step.layout == Layout::Spread);
+        let pairs = spread.filter_map(|step| step.counted_walks.zip(step.walks.filter(|&walks| walks > SOME)));
+        let (counted, modelled) = pairs.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+        (modelled > 0.0).then(|| counted / modelled)
+    }
 }
 
 /// The step at a point of 4 KiB, if its twin of 2 MiB was timed too.
-fn step(small: &Point, points: &[Point], geometry: Option<&Geometry>) -> Option<Step> {
+fn step(small: &Point, points: &[Point], groups: &[Group], geometry: Option<&Geometry>) -> Option<Step> {
     let twin =
         |point: &&Point| point.pages == Pages::Huge && point.layout == small.layout && point.stubs == small.stubs;
     let huge = points.iter().find(twin).filter(|_| small.pages == Pages::Small)?;
@@ -103,6 +144,7 @@ fn step(small: &Point, points: &[Point], geometry: Option<&Geometry>) -> Option<
         let [small, huge] = [PageSize::Small, PageSize::Huge].map(|size| misses(small, geometry, size));
         (small.0 - huge.0, small.1 - huge.1)
     });
+    let counted = |role| Some(counted(small, groups, role)? - counted(huge, groups, role)?);
     Some(Step {
         layout: small.layout,
         stubs: small.stubs,
@@ -111,7 +153,15 @@ fn step(small: &Point, points: &[Point], geometry: Option<&Geometry>) -> Option<
         high_ns,
         l2_hits: misses.map(|misses| misses.0),
         walks: misses.map(|misses| misses.1),
+        counted_l2_hits: counted(Role::StlbHits),
+        counted_walks: counted(Role::WalksCompleted),
     })
+}
+
+/// Events of `role` a jump, median over the allocations.
+fn counted(point: &Point, groups: &[Group], role: Role) -> Option<f64> {
+    let of = |counted: &Counted| counted.per_jump(groups, role);
+    stats::median(&point.counted.iter().filter_map(of).collect::<Vec<f64>>())
 }
 
 /// Modelled hits of the second level and walks, a jump, once everything is warm.
@@ -131,14 +181,20 @@ fn misses(point: &Point, geometry: &Geometry, size: PageSize) -> (f64, f64) {
 
 /// Void if beyond the knee of L2 the arms of 2 MiB are not faster as a rule. A miss of L1 alone may hide behind the fetches before
 /// it, as on Zen 4; `knee` is `None` if the CPU is not known.
-fn comparison(spread: &[&Step], knee: Option<Option<u32>>, no_huge: Option<&str>) -> Comparison {
+fn comparison(points: &[Point], spread: &[&Step], knee: Option<Option<u32>>, no_huge: Option<&str>) -> Comparison {
     if let Some(reason) = no_huge {
         return Comparison::Absent { reason: format!("no pages of 2 MiB to be had ({reason})") };
+    }
+    if let Some(reason) = too_disturbed(points) {
+        return Comparison::Absent { reason };
     }
     // An unknown CPU: most hold fewer than 4096 pages of code.
     let beyond = knee.unwrap_or(Some(4096)).unwrap_or(u32::MAX);
     let beyond: Vec<&&Step> = spread.iter().filter(|step| step.stubs >= beyond).collect();
     let faster = beyond.iter().filter(|step| step.low_ns > 0.0).count();
+    if let Some(reason) = same_walks(&beyond) {
+        return Comparison::Void { reason };
+    }
     match beyond.len() {
         0 => Comparison::Absent { reason: "the sweep ends before the knee of L2; ask for more with --most".to_owned() },
         all if faster * 100 > all * MOST_PERCENT => Comparison::Holds,
@@ -151,20 +207,47 @@ fn comparison(spread: &[&Step], knee: Option<Option<u32>>, no_huge: Option<&str>
     }
 }
 
+/// Why too little is left of the sweep, if other work on the CPU spoilt it.
+fn too_disturbed(points: &[Point]) -> Option<String> {
+    let disturbed = points.iter().map(|point| point.disturbed as usize).sum::<usize>();
+    let timed = points.iter().map(|point| point.ns.len() + point.left_out as usize).sum::<usize>();
+    (disturbed * 100 > (timed + disturbed) * MOST_DISTURBED_PERCENT).then(|| {
+        format!(
+            "other work on this CPU spoilt {disturbed} of {} allocations; stop it, or choose another with --cpu",
+            timed + disturbed
+        )
+    })
+}
+
+/// Why the arms do not differ in what they are to differ in, if walks were counted and pages of 2 MiB have as many as a rule.
+fn same_walks(beyond: &[&&Step]) -> Option<String> {
+    let counted: Vec<f64> = beyond.iter().filter_map(|step| step.counted_walks).collect();
+    let fewer = counted.iter().filter(|&&walks| walks > SOME).count();
+    (!counted.is_empty() && fewer * 100 <= counted.len() * MOST_PERCENT).then(|| {
+        format!(
+            "fewer walks were counted with pages of 2 MiB at only {fewer} of {} numbers of stubs beyond the knee; in a virtual machine \
+             the host may map them by 4 KiB",
+            counted.len()
+        )
+    })
+}
+
 /// Median over the steps for which `misses` tells how many misses a jump they have.
-fn cost(spread: &[&Step], misses: &dyn Fn(&Step) -> Option<f64>) -> Option<Cost> {
+fn cost(spread: &[&Step], of: Misses, misses: &dyn Fn(&Step) -> Option<f64>) -> Option<Cost> {
     let costs: Vec<f64> = spread.iter().filter_map(|step| Some(step.more_ns / misses(step)?)).collect();
     Some(Cost {
         ns: stats::median(&costs)?,
         low_ns: costs.iter().copied().reduce(f64::min)?,
         high_ns: costs.iter().copied().reduce(f64::max)?,
         steps: costs.len() as u32,
+        misses: of,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::{CountSide, Event, EventCode, Reading};
     use crate::model::geometry::Named;
 
     /// A CPU with the geometry of zen4 whose L1 misses cost 2 ns and whose walks 9, and where spread code costs 5 more.
@@ -174,7 +257,7 @@ mod tests {
         for layout in [Layout::Packed, Layout::Spread] {
             for pages in [Pages::Small, Pages::Huge] {
                 for stubs in crate::twin::sweep::Plan::numbers(8192) {
-                    let mut point = Point { layout, pages, stubs, ns: Vec::new(), left_out: 0 };
+                    let mut point = Point::new(layout, pages, stubs);
                     let size = if pages == Pages::Small { PageSize::Small } else { PageSize::Huge };
                     let (hits, walks) = misses(&point, &geometry, size);
                     let ns = 1.0 + hits * miss_ns + walks * walk_ns + if layout == Layout::Spread { 5.0 } else { 0.0 };
@@ -189,7 +272,7 @@ mod tests {
     #[test]
     fn costs_and_knees_of_an_invented_cpu_are_found_again() {
         let geometry = Named::find("zen4").unwrap().geometry;
-        let findings = Findings::of(&points(2.0, 9.0), Some(&geometry), None);
+        let findings = Findings::of(&points(2.0, 9.0), &[], Some(&geometry), None);
         assert_eq!(findings.comparison, Comparison::Holds);
         assert_eq!((findings.knee, findings.model_l1_knee), (Some(96), Some(96)));
         // The cache line by which spread stubs move on makes even and odd pages take turns: every set of L2 is used.
@@ -209,7 +292,7 @@ mod tests {
             let twin = small.iter().find(|small| small.layout == point.layout && small.stubs == point.stubs).unwrap();
             point.ns = twin.ns.iter().rev().copied().collect();
         }
-        let findings = Findings::of(&points, Some(&geometry), None);
+        let findings = Findings::of(&points, &[], Some(&geometry), None);
         assert!(
             matches!(&findings.comparison, Comparison::Void { reason } if reason.contains("0 of 8")),
             "{findings:?}"
@@ -220,14 +303,14 @@ mod tests {
     #[test]
     fn without_pages_of_2_mib_there_is_nothing_to_compare() {
         let points: Vec<Point> = points(2.0, 9.0).into_iter().filter(|point| point.pages == Pages::Small).collect();
-        let findings = Findings::of(&points, None, Some("never"));
+        let findings = Findings::of(&points, &[], None, Some("never"));
         assert!(matches!(&findings.comparison, Comparison::Absent { reason } if reason.contains("never")));
         assert!(findings.steps.is_empty() && findings.walk.is_none());
     }
 
     #[test]
     fn an_unknown_cpu_gets_its_knee_and_no_costs() {
-        let findings = Findings::of(&points(2.0, 9.0), None, None);
+        let findings = Findings::of(&points(2.0, 9.0), &[], None, None);
         assert_eq!((&findings.comparison, findings.knee), (&Comparison::Holds, Some(96)));
         assert_eq!((findings.l1_miss, findings.walk), (None, None));
     }
@@ -236,10 +319,80 @@ mod tests {
     fn a_sweep_that_ends_too_soon_says_so() {
         let geometry = Named::find("golden-cove").unwrap().geometry;
         let few: Vec<Point> = points(2.0, 9.0).into_iter().filter(|point| point.stubs <= 128).collect();
-        let findings = Findings::of(&few, Some(&geometry), None);
+        let findings = Findings::of(&few, &[], Some(&geometry), None);
         assert!(
             matches!(&findings.comparison, Comparison::Absent { reason } if reason.contains("--most")),
             "{findings:?}"
         );
+    }
+
+    fn event(role: Role, code: u64) -> Event {
+        Event { role, name: role.to_string(), code: EventCode::new(EventCode::RAW, code) }
+    }
+
+    /// The points of [`points`] with counts: `factor` times what the model has, in pages of 2 MiB `huge` times that of 4 KiB.
+    fn with_counts(factor: f64, huge: Option<f64>) -> (Vec<Point>, Vec<Group>) {
+        let geometry = Named::find("zen4").unwrap().geometry;
+        let events = vec![event(Role::StlbHits, 0x84), event(Role::WalksCompleted, 0xf85)];
+        let group = Group { events, pinned: true, side: Some(CountSide::User), ..Group::default() };
+        let mut points = points(2.0, 9.0);
+        for point in &mut points {
+            let (size, share) = match (point.pages, huge) {
+                (Pages::Small, _) => (PageSize::Small, 1.0),
+                (Pages::Huge, Some(share)) => (PageSize::Small, share),
+                (Pages::Huge, None) => (PageSize::Huge, 1.0),
+            };
+            let (hits, walks) = misses(point, &geometry, size);
+            let count = |misses: f64| (misses * factor * share * 100_000.0) as u64;
+            let reading = Reading { counts: vec![count(hits), count(walks)], enabled_ns: 9, running_ns: 9 };
+            // One allocation of eight was multiplexed and says nothing.
+            let torn = Reading { counts: vec![1 << 40, 1 << 40], enabled_ns: 9, running_ns: 8 };
+            let readings = std::iter::repeat_n(reading, 7).chain([torn]);
+            point.counted = readings.map(|reading| Counted { jumps: 100_000, readings: vec![reading] }).collect();
+        }
+        (points, vec![group])
+    }
+
+    #[test]
+    fn counted_misses_go_before_modelled_ones() {
+        let geometry = Named::find("zen4").unwrap().geometry;
+        let (points, groups) = with_counts(0.96, None);
+        let findings = Findings::of(&points, &groups, Some(&geometry), None);
+        assert_eq!((findings.counted_l1_knee, findings.counted_l2_knee), (Some(96), Some(768)));
+        let (l1, walk) = (findings.l1_miss.unwrap(), findings.walk.unwrap());
+        assert_eq!((l1.misses, walk.misses), (Misses::Counted, Misses::Counted));
+        assert!((l1.ns - 2.0 / 0.96).abs() < 0.1 && (walk.ns - 9.0 / 0.96).abs() < 0.3, "{l1:?} {walk:?}");
+        assert!((findings.counted_over_modelled().unwrap() - 0.96).abs() < 0.01);
+        let unknown = Findings::of(&points, &groups, None, None);
+        assert_eq!(unknown.walk.map(|walk| walk.misses), Some(Misses::Counted), "counts need no table");
+    }
+
+    #[test]
+    fn pages_of_2_mib_with_as_many_walks_are_none_whatever_the_times_say() {
+        let geometry = Named::find("zen4").unwrap().geometry;
+        let (points, groups) = with_counts(1.0, Some(0.99));
+        let findings = Findings::of(&points, &groups, Some(&geometry), None);
+        assert!(
+            matches!(&findings.comparison, Comparison::Void { reason } if reason.contains("walks were counted")),
+            "{:?}",
+            findings.comparison
+        );
+        assert_eq!(findings.walk, None);
+    }
+
+    #[test]
+    fn a_sweep_that_other_work_spoilt_compares_nothing() {
+        let mut points = points(2.0, 9.0);
+        points.iter_mut().filter(|point| point.stubs >= 512).for_each(|point| {
+            point.ns.truncate(4);
+            point.disturbed = 4;
+        });
+        let disturbed = |points: &[Point]| {
+            let findings = Findings::of(points, &[], None, None);
+            matches!(&findings.comparison, Comparison::Absent { reason } if reason.contains("other work on this CPU"))
+        };
+        assert!(!disturbed(&points), "144 of 608");
+        points.iter_mut().for_each(|point| point.disturbed = 4);
+        assert!(disturbed(&points));
     }
 }

@@ -7,6 +7,7 @@
 pub mod calibration;
 pub mod code;
 pub mod findings;
+pub mod loops;
 pub mod pages;
 pub mod stubs;
 pub mod sweep;

@@ -2,17 +2,18 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::code::{Code, Pages, Supply};
+use super::loops::{Counted, Loops};
 use super::pages::Seen;
 use super::stubs::{self, Layout};
+use crate::machine::MachineError;
 use crate::workload::plan::shuffle;
 
 /// Jumps in one timed loop, at least; a round over all stubs at least four times.
-const HOPS: u32 = 200_000;
+const JUMPS: u32 = 200_000;
 /// Timed loops on one allocation; the least counts: what delays a loop is not what is asked for.
 const LOOPS: u32 = 7;
 /// Loops of the clock's multiplications, and how often they are looked at.
@@ -48,6 +49,32 @@ pub struct Point {
     pub ns: Vec<f64>,
     /// Allocations that were not, or of which the kernel would not say.
     pub left_out: u32,
+    /// Allocations in whose loops the thread was switched out each time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disturbed: u32,
+    /// Core events, one for each allocation in `ns`, where there is a PMU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Counted>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Point {
+    /// Nothing timed yet.
+    pub fn new(layout: Layout, pages: Pages, stubs: u32) -> Self {
+        Self { layout, pages, stubs, ns: Vec::new(), left_out: 0, disturbed: 0, counted: Vec::new() }
+    }
+}
+
+/// Why a sweep ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error("failed to map or to run generated code: {0}")]
+    Code(#[from] io::Error),
+    #[error(transparent)]
+    Counters(#[from] MachineError),
 }
 
 /// What a sweep found.
@@ -57,8 +84,13 @@ pub struct Sweep {
     pub interrupted: bool,
 }
 
-/// Carries out `plan`; `progress` is told how many of how many arms are done.
-pub fn sweep(plan: &Plan, stop: &AtomicBool, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Sweep> {
+/// Carries out `plan` by `loops`; `progress` is told how many of how many arms are done.
+pub fn sweep(
+    plan: &Plan,
+    loops: &mut Loops<'_>,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Sweep, SweepError> {
     let pages: &[Pages] = if plan.supply.is_some() { &[Pages::Small, Pages::Huge] } else { &[Pages::Small] };
     let mut points = empty_points(plan, pages);
     let mut random = oorandom::Rand64::new(u128::from(plan.seed));
@@ -77,7 +109,7 @@ pub fn sweep(plan: &Plan, stop: &AtomicBool, progress: &mut dyn FnMut(u64, u64))
                 if stop.load(Ordering::Relaxed) {
                     return Ok(Sweep { points, interrupted: true });
                 }
-                time_arm(point, plan.supply.unwrap_or(Supply::Transparent), seed)?;
+                time_arm(point, loops, plan.supply.unwrap_or(Supply::Transparent), seed)?;
                 done += 1;
                 progress(done, of);
             }
@@ -90,36 +122,30 @@ fn empty_points(plan: &Plan, pages: &[Pages]) -> Vec<Point> {
     let mut points = Vec::new();
     for layout in [Layout::Packed, Layout::Spread] {
         for &pages in pages {
-            let empty = |&stubs: &u32| Point { layout, pages, stubs, ns: Vec::new(), left_out: 0 };
-            points.extend(plan.numbers.iter().map(empty));
+            points.extend(plan.numbers.iter().map(|&stubs| Point::new(layout, pages, stubs)));
         }
     }
     points
 }
 
 /// One allocation of one arm.
-fn time_arm(point: &mut Point, supply: Supply, seed: u64) -> io::Result<()> {
+fn time_arm(point: &mut Point, loops: &mut Loops<'_>, supply: Supply, seed: u64) -> Result<(), SweepError> {
     let chain = stubs::code(point.layout, &stubs::order(point.stubs, seed));
     let parts: Vec<(usize, &[u8])> = chain.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
     let code = Code::new(&parts, point.pages, supply)?;
-    let hops = HOPS.max(4 * point.stubs).next_multiple_of(point.stubs);
-    let ns = least_ns(&code, hops, LOOPS) / f64::from(hops);
+    let jumps = JUMPS.max(4 * point.stubs).next_multiple_of(point.stubs);
+    let ns = loops.least_ns(&code, jumps, LOOPS);
+    let counted = loops.counted(&code, jumps)?;
     // Asked afterwards: what counts is how it was mapped while it was timed, and khugepaged may change its mind.
-    match is_as_wanted(&code, point.pages) {
-        true => point.ns.push(ns),
-        false => point.left_out += 1,
+    match ns.filter(|_| is_as_wanted(&code, point.pages)) {
+        Some(ns) => {
+            point.ns.push(ns / f64::from(jumps));
+            point.counted.extend(counted);
+        }
+        None if ns.is_none() => point.disturbed += 1,
+        None => point.left_out += 1,
     }
     Ok(())
-}
-
-fn least_ns(code: &Code, count: u32, loops: u32) -> f64 {
-    code.run(count);
-    let timed = (0..loops).map(|_| {
-        let began = Instant::now();
-        code.run(count);
-        began.elapsed().as_nanos() as f64
-    });
-    timed.fold(f64::MAX, f64::min)
 }
 
 fn is_as_wanted(code: &Code, pages: Pages) -> bool {
@@ -145,12 +171,12 @@ pub fn supply() -> Result<Supply, String> {
     Err(why.join("; "))
 }
 
-/// Core cycles a nanosecond, from multiplications that wait for each other.
-pub fn cycles_per_ns() -> io::Result<f64> {
+/// Core cycles a nanosecond, from multiplications that wait for each other; `None` if other work ran all the time.
+pub fn cycles_per_ns(loops: &mut Loops<'_>) -> io::Result<Option<f64>> {
     let bytes = stubs::clock_code();
     let code = Code::new(&[(0, &bytes)], Pages::Small, Supply::Transparent)?;
     let cycles = f64::from(CLOCK_LOOPS) * f64::from(stubs::MULTIPLICATIONS) * f64::from(stubs::MULTIPLICATION_CYCLES);
-    Ok(cycles / least_ns(&code, CLOCK_LOOPS, CLOCK_LOOKS).max(1.0))
+    Ok(loops.least_ns(&code, CLOCK_LOOPS, CLOCK_LOOKS).map(|ns| cycles / ns.max(1.0)))
 }
 
 #[cfg(test)]
@@ -168,7 +194,8 @@ mod tests {
         let supply = supply().ok();
         let plan = Plan { numbers: vec![16, 64], allocations: 2, seed: 1, supply };
         let mut calls = 0;
-        let swept = sweep(&plan, &AtomicBool::new(false), &mut |_, _| calls += 1).expect("sweeps");
+        let mut loops = Loops::new(None, || None);
+        let swept = sweep(&plan, &mut loops, &AtomicBool::new(false), &mut |_, _| calls += 1).expect("sweeps");
         let arms = if supply.is_some() { 8 } else { 4 };
         assert_eq!((swept.points.len(), calls, swept.interrupted), (arms, 2 * arms, false));
         for point in &swept.points {
@@ -179,15 +206,28 @@ mod tests {
     }
 
     #[test]
+    fn allocations_whose_loops_were_all_disturbed_are_left_out_and_counted() {
+        let plan = Plan { numbers: vec![16], allocations: 3, seed: 1, supply: None };
+        let mut times = 0;
+        let mut loops = Loops::new(None, || {
+            times += 1;
+            Some(times)
+        });
+        let swept = sweep(&plan, &mut loops, &AtomicBool::new(false), &mut |_, _| {}).expect("sweeps");
+        assert!(swept.points.iter().all(|point| point.ns.is_empty() && (point.disturbed, point.left_out) == (3, 0)));
+    }
+
+    #[test]
     fn a_signal_ends_it() {
         let plan = Plan { numbers: vec![16], allocations: 2, seed: 1, supply: None };
-        let swept = sweep(&plan, &AtomicBool::new(true), &mut |_, _| {}).expect("stops");
+        let mut loops = Loops::new(None, || None);
+        let swept = sweep(&plan, &mut loops, &AtomicBool::new(true), &mut |_, _| {}).expect("stops");
         assert!(swept.interrupted && swept.points.iter().all(|point| point.ns.is_empty()));
     }
 
     #[test]
     fn the_clock_ticks_at_some_gigahertz() {
-        let ghz = cycles_per_ns().expect("runs");
+        let ghz = cycles_per_ns(&mut Loops::new(None, || None)).expect("runs").expect("undisturbed");
         assert!((0.3..8.0).contains(&ghz), "{ghz}");
     }
 }

@@ -12,7 +12,6 @@ pub mod pace;
 pub mod pagewalk;
 pub mod peers;
 pub mod perf;
-pub mod pin;
 pub mod place;
 pub mod probe;
 pub mod programs;
@@ -35,13 +34,12 @@ use self::churn::KernelChurn;
 use self::fillers::Fillers;
 use self::loaded::KernelLoaded;
 use self::meters::KernelMeters;
-use self::perf::PerfCounters;
-use self::pin::Pinned;
 use self::place::{Packing, Placer, verified};
 use self::programs::{Maps, Programs};
 use self::sampler::KernelSampler;
 use self::settle::{Extent, Settle};
 use self::tandem::KernelTandem;
+use super::pin::Pinned;
 use super::{Churn, Counters, Loaded, Machine, MachineError, Meters, MissSampler, Result, Settled, Tandem};
 use crate::caveat::Caveat;
 use crate::counters::Choice;
@@ -212,7 +210,7 @@ impl Machine for KernelMachine {
     }
 
     fn counters(&mut self, choice: &Choice) -> Result<Box<dyn Counters>> {
-        Ok(Box::new(PerfCounters::open(choice, self.cpu())?))
+        Ok(Box::new(perf::open(choice, self.cpu())?))
     }
 
     fn meters(&mut self) -> Result<Box<dyn Meters>> {

@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::perf::PerfCounters;
+use super::perf::{self, PerfCounters};
 use super::sys::TestRun;
 use crate::counters::{Choice, Group, Reading};
-use crate::machine::{Counters, MachineError, Peers, Result, Target};
+use crate::machine::{MachineError, Peers, Result, Target};
 use crate::trial::company::CpuWindow;
 
 /// Threads on their CPUs.
@@ -82,7 +82,7 @@ fn prepare(cpu: u32, choice: &Choice, groups: &[Group]) -> Result<PerfCounters> 
     only.set(cpu as usize);
     sched_setaffinity(None, &only)
         .map_err(|error| MachineError::failed(format!("failed to pin a thread to CPU {cpu}: {error}")))?;
-    let mut counters = PerfCounters::open(choice, cpu)?;
+    let mut counters = perf::open(choice, cpu)?;
     counters.select(0);
     match counters.groups() == groups {
         true => Ok(counters),
@@ -102,7 +102,7 @@ fn serve(
     barrier: &Barrier,
 ) {
     let mut last = Vec::new();
-    let mut failed = counters.read(&mut last).err();
+    let mut failed = counters.read(&mut last).err().map(MachineError::from);
     while let Ok((target, runs)) = orders.recv() {
         let run = match target {
             Target::Programs => &mut programs,

@@ -12,11 +12,11 @@ use perf_event_open::event::dp::DynamicPmu;
 use super::sys;
 use crate::counters::host::Host;
 use crate::counters::layout::Layout;
-use crate::counters::set::{CountError, CounterSet, OpenError};
+use crate::counters::set::{CounterSet, OpenError};
 use crate::counters::source::{Exclude, Request, Scope, Source};
-use crate::counters::{Choice, EventCode, Group, Reading, Refusal};
+use crate::counters::{Choice, EventCode, Refusal};
 use crate::host::Facts;
-use crate::machine::{Counters, MachineError, Result};
+use crate::machine::{MachineError, Result};
 
 /// The running kernel.
 #[derive(Debug)]
@@ -82,25 +82,22 @@ fn pmu_event(code: &EventCode) -> DynamicPmu {
     DynamicPmu { ty: pmu_type, config, config1, config2, config3 }
 }
 
-/// Groups that are open, and what was refused.
-#[derive(Debug)]
-pub struct PerfCounters(CounterSet<KernelSource>);
+/// Groups of the running kernel.
+pub type PerfCounters = CounterSet<KernelSource>;
 
-impl PerfCounters {
-    /// Opens what `choice` asks for, for the calling thread, which must be pinned to `cpu`.
-    pub fn open(choice: &Choice, cpu: u32) -> Result<Self> {
-        Self::try_open(choice, cpu).map_err(open_failed)
-    }
+/// Opens what `choice` asks for, for the calling thread, which must be pinned to `cpu`.
+pub fn open(choice: &Choice, cpu: u32) -> Result<PerfCounters> {
+    try_open(choice, cpu).map_err(open_failed)
+}
 
-    /// The same; what was refused comes with the error.
-    pub fn try_open(choice: &Choice, cpu: u32) -> std::result::Result<Self, OpenError> {
-        let facts = Facts::read(Path::new("/"));
-        let layout = Layout::decode(&sys::counter_words());
-        let watched = facts.sysctl("kernel.nmi_watchdog") == Some("1");
-        let layout = if watched { layout.without_watchdog() } else { layout };
-        let host = Host::read(Path::new("/sys"), facts.cpu_id().as_ref(), cpu, layout);
-        CounterSet::open(KernelSource, &host, choice).map(Self)
-    }
+/// The same; what was refused comes with the error.
+pub fn try_open(choice: &Choice, cpu: u32) -> std::result::Result<PerfCounters, OpenError> {
+    let facts = Facts::read(Path::new("/"));
+    let layout = Layout::decode(&sys::counter_words());
+    let watched = facts.sysctl("kernel.nmi_watchdog") == Some("1");
+    let layout = if watched { layout.without_watchdog() } else { layout };
+    let host = Host::read(Path::new("/sys"), facts.cpu_id().as_ref(), cpu, layout);
+    CounterSet::open(KernelSource, &host, choice)
 }
 
 /// The error as the user sees it.
@@ -114,39 +111,5 @@ pub fn open_failed(error: OpenError) -> MachineError {
                 "`itlbench doctor` says what this host counts",
             )
         }
-    }
-}
-
-fn count_failed(error: CountError) -> MachineError {
-    MachineError::failed(error.to_string())
-}
-
-impl Counters for PerfCounters {
-    fn groups(&self) -> &[Group] {
-        self.0.groups()
-    }
-
-    fn refused(&self) -> &[Refusal] {
-        self.0.refused()
-    }
-
-    fn passes(&self) -> u32 {
-        self.0.passes()
-    }
-
-    fn select(&mut self, pass: u32) {
-        self.0.select(pass);
-    }
-
-    fn enable(&mut self) -> Result<()> {
-        self.0.enable().map_err(count_failed)
-    }
-
-    fn disable(&mut self) -> Result<()> {
-        self.0.disable().map_err(count_failed)
-    }
-
-    fn read(&mut self, into: &mut Vec<Reading>) -> Result<()> {
-        self.0.read(into).map_err(count_failed)
     }
 }

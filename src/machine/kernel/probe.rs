@@ -6,12 +6,12 @@ use libbpf_rs::ProgramType;
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 
 use super::fillers::load_failed;
-use super::perf::{PerfCounters, open_failed};
+use super::perf::{open_failed, try_open};
 use super::programs::Programs;
 use super::sys::TestRun;
 use crate::counters::set::OpenError;
 use crate::counters::{Choice, Event, Refusal};
-use crate::machine::{self, Counters};
+use crate::machine;
 use crate::placement::{Addr, Image};
 use crate::survey::Program;
 use crate::workload::{Body, TriggerKind};
@@ -66,7 +66,7 @@ pub fn foreign() -> (u32, Vec<Image>) {
 /// Every event we would count, with its raw code, and whether it opens and gets a counter.
 pub fn events(choice: &Choice) -> machine::Result<Vec<(String, Result<(), String>)>> {
     let cpu = rustix::thread::sched_getcpu() as u32;
-    let (groups, refused) = match PerfCounters::try_open(choice, cpu) {
+    let (groups, refused) = match try_open(choice, cpu) {
         Ok(counters) => (counters.groups().to_vec(), counters.refused().to_vec()),
         Err(OpenError::NoneCounts(refused)) => (Vec::new(), refused),
         Err(error) => return Err(open_failed(error)),
