@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, machines};
 use crate::host::Facts;
+use crate::model::WhatIf;
 use crate::model::cpuid::Reported;
 use crate::model::geometry::Core;
-use crate::model::itlb::Level;
-use crate::model::{PageSize, WhatIf};
-use crate::placement::{Addr, Image, Observed};
+use crate::placement::{Addr, Observed};
 use crate::report::chart::pack_maps;
 use crate::report::survey::{Sheet, json, text};
-use crate::report::units::percent;
 use crate::survey::vmalloc::{self, Packs};
-use crate::survey::{Area, Program, Reach, Survey, Symbols, area};
+use crate::survey::{Area, Elsewhere, Program, Reach, Survey, Symbols, area};
 
 /// Arguments of `itlbench layout`.
 #[derive(Clone, Debug, clap::Args)]
@@ -84,9 +82,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     });
     let core = Core::of(Reported::here().cpu_id());
     let reach = core.map(|core| Reach::of(core, totals.pages_4k, seen));
-    let mut notes = asked.notes.clone();
     let images = asked.survey.images();
-    notes.extend(args.what_if.iter().map(|&world| what_if(world, &images, core)));
+    let elsewhere: Vec<Elsewhere> = args.what_if.iter().map(|&world| Elsewhere::of(world, &images, core)).collect();
     let sheet = Sheet {
         survey: &asked.survey,
         areas: &asked.areas,
@@ -95,7 +92,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         mapping: mapping.as_ref(),
         own: &args.own,
         kallsyms_read: asked.kallsyms_read,
-        notes: &notes,
+        elsewhere: &elsewhere,
+        notes: &asked.notes,
         most_rows: args.rows,
     };
     let written = match args.format {
@@ -107,23 +105,6 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         draw(dir, &asked, root)?;
     }
     Ok(0)
-}
-
-/// What `images` would need in another world, and how much of the iTLB of `core` that is.
-fn what_if(world: WhatIf, images: &[Image], core: Option<&Core>) -> String {
-    let (needed, pages) = world.needed(images);
-    let entries = |level: Level| match pages {
-        PageSize::Small => level.small.entries(),
-        PageSize::Huge => level.huge.unwrap_or(level.small).entries(),
-    };
-    let share = |entries: u32| percent(100.0 * f64::from(needed) / f64::from(entries));
-    let size = if pages == PageSize::Small { "4 KiB" } else { "2 MiB" };
-    let of_core = core.map(|core| {
-        let geometry = core.geometry();
-        let [l1, l2] = [geometry.l1, geometry.l2].map(|level| share(entries(level)));
-        format!(": {l1} % of the L1 iTLB of {}, {l2} % of its L2 (modelled)", core.title)
-    });
-    format!("what if {world}: {needed} translations of {size}{}", of_core.unwrap_or_default())
 }
 
 impl Asked {
@@ -190,17 +171,7 @@ fn draw(dir: &Path, asked: &Asked, root: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn other_worlds_are_counted_in_translations_and_shares_of_the_itlb() {
-        let images: Vec<Image> = (0..128).map(|i| Image { addr: Addr(0x20_0000 + i * 8192), len: 121 }).collect();
-        let zen4 = crate::model::geometry::Named::find("zen4").expect("in the table").core;
-        let says = |world| what_if(world, &images, Some(zen4));
-        assert!(says(WhatIf::Huge).starts_with("what if 2m: 1 translations of 2 MiB: 1.6 % of the L1 iTLB of Zen 4"));
-        assert!(says(WhatIf::Dense).starts_with("what if dense: 6 translations of 4 KiB"), "{}", says(WhatIf::Dense));
-        assert!(says(WhatIf::Spread).contains("128 translations of 4 KiB: 200.0 %"), "{}", says(WhatIf::Spread));
-        assert_eq!(what_if(WhatIf::Huge, &[], None), "what if 2m: 0 translations of 2 MiB");
-    }
+    use crate::placement::Image;
 
     const CODE: &str = "ffffffffc0000008 t bpf_prog_0123456789abcdef_one\t[bpf]\n";
     const HIDDEN: &str = "0000000000000000 t bpf_prog_0123456789abcdef_one\t[bpf]\n";

@@ -17,9 +17,11 @@ const HEADER_BYTES: u64 = 8;
 const SPREAD_BYTES: u64 = 2 * PAGE_BYTES;
 
 /// Another world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum WhatIf {
     /// Where they are, mapped by pages of 2 MiB
+    #[serde(rename = "2m")]
     #[value(name = "2m")]
     Huge,
     /// One behind the other at the kernel's 64-byte grain, in pages of 4 KiB

@@ -12,6 +12,7 @@ pub mod comparison;
 pub mod csv;
 pub mod document;
 pub mod echo;
+pub mod elsewhere;
 pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,5 +1,6 @@
 //! What an iTLB model makes of the placements of a run: predicted on read, beside what was measured and never mixed with it.
 
+use super::elsewhere::{self, Elsewhere};
 use super::sheet::{Cell, Column, Sheet};
 use super::split;
 use super::table::grid;
@@ -31,6 +32,8 @@ const SIMULATED_CPU: &str = "simulated";
 pub struct Modelled {
     pub model: Named,
     pub rows: Vec<Row>,
+    /// The same programs in other worlds.
+    pub elsewhere: Vec<Elsewhere>,
     lengths: Vec<(String, PackMode, u32)>,
     /// Cases whose pages' size was not observed, or is mixed: taken to be 4 KiB.
     pub assumed: usize,
@@ -113,6 +116,7 @@ fn of_model(run: &Run, cases: &[CaseSummary], model: Named) -> Modelled {
     let unseen = |case: &&CaseSummary| trials(&case.case).iter().any(|trial| observed(trial).is_none());
     Modelled {
         rows: cases.iter().filter_map(|case| row(case, &trials(&case.case), &model)).collect(),
+        elsewhere: elsewhere::of(cases, &trials, &model),
         lengths: lengths(cases, &trials),
         assumed: cases.iter().filter(unseen).count(),
         split: Vec::new(),

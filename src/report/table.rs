@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::beside;
 use super::company;
 use super::echo;
+use super::elsewhere;
 use super::knees;
 use super::mapping;
 use super::modelled::Modelled;
@@ -203,7 +204,10 @@ fn tandem_lines(summary: &Summary<'_>) -> Vec<String> {
 
 /// A block for each model, apart from all that was measured.
 fn modelled(summary: &Summary<'_>) -> Vec<String> {
-    let block = |modelled: &Modelled| [vec![String::new()], modelled.lines(COLUMNS)].concat();
+    let block = |modelled: &Modelled| {
+        [vec![String::new()], modelled.lines(COLUMNS), vec![String::new()], elsewhere::lines(modelled, COLUMNS)]
+            .concat()
+    };
     summary.modelled.iter().filter(|modelled| !modelled.rows.is_empty()).flat_map(block).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::placement::{Addr, Image, pack};
 
 pub use area::{Area, Cell};
 pub use kallsyms::{Symbol, Symbols};
-pub use reach::Reach;
+pub use reach::{Elsewhere, Reach};
 
 /// A program as the kernel's list has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use crate::model::geometry::Core;
 use crate::model::itlb::Level;
-use crate::placement::Mapping;
+use crate::model::{self, WhatIf};
+use crate::placement::image::{PAGE_BYTES, REGION_BYTES};
 use crate::placement::mapping::PageSize;
+use crate::placement::{Image, Mapping};
 
 /// A number of translations against the entries of an iTLB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,6 +58,47 @@ impl Reach {
     }
 }
 
+/// What the same code would need in another world.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Elsewhere {
+    pub world: WhatIf,
+    /// Translations, and the size of the pages they map.
+    pub needed: u32,
+    pub page_bytes: u64,
+    /// Core in the table of models, and shares of its levels in percent; absent if the CPU is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modelled: Option<Shares>,
+}
+
+/// Shares of the levels of an iTLB in percent; beyond 100 it cannot hold all.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shares {
+    pub core: String,
+    pub l1_percent: f64,
+    pub l2_percent: f64,
+}
+
+impl Elsewhere {
+    /// `images` in `world`, against `core`.
+    pub fn of(world: WhatIf, images: &[Image], core: Option<&Core>) -> Self {
+        let (needed, size) = world.needed(images);
+        let entries = |level: Level| match size {
+            model::PageSize::Small => level.small.entries(),
+            model::PageSize::Huge => level.huge.unwrap_or(level.small).entries(),
+        };
+        let shares = |core: &Core| {
+            let geometry = core.geometry();
+            let [l1_percent, l2_percent] = [geometry.l1, geometry.l2].map(|level| percent(needed, entries(level)));
+            Shares { core: core.title.clone(), l1_percent, l2_percent }
+        };
+        let page_bytes = match size {
+            model::PageSize::Small => PAGE_BYTES,
+            model::PageSize::Huge => REGION_BYTES,
+        };
+        Self { world, needed, page_bytes, modelled: core.map(shares) }
+    }
+}
+
 fn percent(part: u32, whole: u32) -> f64 {
     100.0 * f64::from(part) / f64::from(whole.max(1))
 }
@@ -66,6 +109,7 @@ mod tests {
 
     use super::*;
     use crate::model::geometry::cores;
+    use crate::placement::Addr;
     use crate::placement::mapping::{Leaf, Source};
 
     #[test]
@@ -79,5 +123,21 @@ mod tests {
         let pages: Vec<u64> = leaves.keys().copied().collect();
         let seen = Reach::of(core, 32, Some(&Mapping::of(Source::Ptdump, &pages, &leaves)));
         assert_eq!((seen.needed, seen.size, seen.observed), (1, PageSize::Large, true));
+    }
+
+    #[test]
+    fn other_worlds_are_counted_in_translations_and_shares_of_the_itlb() {
+        let images: Vec<Image> = (0..128).map(|i| Image { addr: Addr(0x20_0000 + i * 8192), len: 121 }).collect();
+        let zen4 = cores().iter().find(|core| core.name == "zen4").expect("in the table");
+        let of = |world| {
+            let elsewhere = Elsewhere::of(world, &images, Some(zen4));
+            let l1_percent = elsewhere.modelled.expect("zen4").l1_percent;
+            (elsewhere.needed, elsewhere.page_bytes, (l1_percent * 10.0).round() / 10.0)
+        };
+        assert_eq!(of(WhatIf::Huge), (1, 2 << 20, 1.6));
+        assert_eq!(of(WhatIf::Dense), (6, 4096, 9.4));
+        assert_eq!(of(WhatIf::Spread), (128, 4096, 200.0));
+        let nowhere = Elsewhere::of(WhatIf::Huge, &[], None);
+        assert_eq!((nowhere.needed, nowhere.modelled), (0, None));
     }
 }

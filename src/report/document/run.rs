@@ -5,7 +5,9 @@ use super::{Claim, Document, Part, Section, facts, figures};
 use crate::compare::Effect;
 use crate::report::chart::Drawing;
 use crate::report::modelled::Modelled;
-use crate::report::{Summary, attribution, company, echo, knees, mapping, misses, noise, tandem, units, wording};
+use crate::report::{
+    Summary, attribution, company, echo, elsewhere, knees, mapping, misses, noise, tandem, units, wording,
+};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
 
@@ -156,8 +158,11 @@ fn missed<'a>(summary: &Summary) -> Vec<Part<'a>> {
 }
 
 fn modelled<'a>(summary: &Summary) -> Vec<Part<'a>> {
-    let sheet = |modelled: &Modelled| Part::Sheet(modelled.sheet());
-    let sheets: Vec<Part> = summary.modelled.iter().map(sheet).collect();
+    let of = |modelled: &Modelled| {
+        let elsewhere = (!modelled.elsewhere.is_empty()).then(|| Part::Sheet(elsewhere::sheet(modelled)));
+        [Part::Sheet(modelled.sheet())].into_iter().chain(elsewhere)
+    };
+    let sheets: Vec<Part> = summary.modelled.iter().flat_map(of).collect();
     if sheets.is_empty() {
         vec![Part::Prose("No iTLB model was asked, and this CPU has none.".to_owned())]
     } else {

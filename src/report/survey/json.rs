@@ -6,7 +6,7 @@ use super::Sheet;
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::{Addr, Observed};
 use crate::survey::vmalloc::Packs;
-use crate::survey::{Area, Code, Reach};
+use crate::survey::{Area, Code, Elsewhere, Reach};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -19,6 +19,8 @@ struct Document<'a> {
     packs: Option<&'a Packs>,
     itlb: Option<&'a Reach>,
     mapping: Option<&'a Observed>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    what_if: &'a [Elsewhere],
     notes: &'a [String],
     code: Vec<Piece<'a>>,
     areas: &'a [Area],
@@ -46,6 +48,7 @@ pub fn json(sheet: &Sheet<'_>) -> serde_json::Result<String> {
         packs: sheet.packs,
         itlb: sheet.reach,
         mapping: sheet.mapping,
+        what_if: sheet.elsewhere,
         notes: sheet.notes,
         code: sheet.survey.codes.iter().enumerate().map(piece).collect(),
         areas: sheet.areas,

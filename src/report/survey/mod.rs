@@ -6,7 +6,7 @@ mod text;
 
 use crate::placement::Observed;
 use crate::survey::vmalloc::Packs;
-use crate::survey::{Area, Reach, Survey};
+use crate::survey::{Area, Elsewhere, Reach, Survey};
 
 pub use json::json;
 pub use text::text;
@@ -24,6 +24,8 @@ pub struct Sheet<'a> {
     pub own: &'a str,
     /// Whether trampolines, dispatchers and the names of subprograms are in it.
     pub kallsyms_read: bool,
+    /// The same code in the other worlds that were asked for.
+    pub elsewhere: &'a [Elsewhere],
     /// What the reader must know about what is missing.
     pub notes: &'a [String],
     /// Most rows of the table; JSON has them all.
@@ -33,6 +35,7 @@ pub struct Sheet<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::WhatIf;
     use crate::model::geometry::cores;
     use crate::survey::area::areas;
     use crate::survey::fixture::survey;
@@ -42,6 +45,8 @@ mod tests {
         let areas = areas(&survey, None);
         let core = cores().iter().find(|core| core.name == "zen3").expect("in the table");
         let reach = Reach::of(core, survey.totals().pages_4k, None);
+        let images = survey.images();
+        let elsewhere = WhatIf::ALL.map(|world| Elsewhere::of(world, &images, Some(core)));
         let notes = vec!["classic filters are not seen".to_owned()];
         look(&Sheet {
             survey: &survey,
@@ -51,6 +56,7 @@ mod tests {
             mapping: None,
             own: "itlbench",
             kallsyms_read: true,
+            elsewhere: &elsewhere,
             notes: &notes,
             most_rows,
         });
@@ -81,6 +87,7 @@ mod tests {
             mapping: None,
             own: "itlbench",
             kallsyms_read: true,
+            elsewhere: &[],
             notes: &[],
             most_rows: 9,
         };
@@ -100,6 +107,11 @@ mod tests {
             assert_eq!(value["areas"][0]["cells"][0], serde_json::json!([184, 3600]));
             assert_eq!(value["mapping"], serde_json::Value::Null);
             assert_eq!(value["kallsyms_read"], true);
+            let worlds = value["what_if"].as_array().expect("worlds");
+            let names: Vec<&str> = worlds.iter().filter_map(|world| world["world"].as_str()).collect();
+            assert_eq!(names, ["2m", "dense", "spread"]);
+            assert_eq!((worlds[0]["needed"].as_u64(), worlds[0]["page_bytes"].as_u64()), (Some(2), Some(2 << 20)));
+            assert!(worlds[2]["modelled"]["l1_percent"].as_f64().expect("a share") > 0.0, "{}", worlds[2]);
         });
     }
 }

@@ -3,12 +3,14 @@
 use super::Sheet;
 use super::map::map;
 use crate::placement::Observed;
+use crate::placement::image::PAGE_BYTES;
 use crate::placement::mapping::PageSize;
 use crate::report::table::grid;
 use crate::report::units::{ABSENT, percent};
 use crate::report::wording::{counted, wrap};
+use crate::survey::reach::Shares;
 use crate::survey::vmalloc::ToldBy;
-use crate::survey::{Code, Totals, What};
+use crate::survey::{Code, Elsewhere, Totals, What};
 
 /// Widest line.
 const COLUMNS: usize = 100;
@@ -22,6 +24,7 @@ pub fn text(sheet: &Sheet<'_>) -> String {
         0 => vec!["no JITed BPF code".to_owned()],
         _ => sums(sheet, &totals),
     };
+    lines.extend(sheet.elsewhere.iter().flat_map(|elsewhere| row("what if", &what_if(elsewhere))));
     lines.extend(sheet.notes.iter().flat_map(|note| row("note", note)));
     if totals.codes > 0 {
         lines.push(String::new());
@@ -34,6 +37,19 @@ pub fn text(sheet: &Sheet<'_>) -> String {
 
 fn row(label: &str, value: &str) -> Vec<String> {
     wrap(value, COLUMNS, &format!("  {label:<width$}", width = LABEL - 2), &" ".repeat(LABEL))
+}
+
+fn what_if(elsewhere: &Elsewhere) -> String {
+    let Elsewhere { world, needed, page_bytes, modelled } = elsewhere;
+    let size = if *page_bytes == PAGE_BYTES { "4 KiB" } else { "2 MiB" };
+    let shares = modelled.as_ref().map(|Shares { core, l1_percent, l2_percent }| {
+        format!(
+            ": {} % of the L1 iTLB of {core}, {} % of its L2 (modelled)",
+            percent(*l1_percent),
+            percent(*l2_percent)
+        )
+    });
+    format!("{world}: {} of {size}{}", counted(*needed, "translation"), shares.unwrap_or_default())
 }
 
 fn sums(sheet: &Sheet<'_>, totals: &Totals) -> Vec<String> {
