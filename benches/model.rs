@@ -1,6 +1,8 @@
 //! Accesses a second of the iTLB model, on one core.
 #![allow(clippy::unwrap_used)]
 
+mod figures;
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -27,7 +29,7 @@ fn main() {
             });
         }
     }
-    let slowest = cores().iter().map(|core| median(&core.name, 2048, &mut |i| i % 2048)).fold(f64::MAX, f64::min);
+    let slowest = cores().iter().map(|core| accesses(&core.name, 2048, &mut |i| i % 2048)).fold(f64::MAX, f64::min);
     default_run();
     println!("slowest core of the table: {:.1} M accesses/s", slowest / 1e6);
 }
@@ -57,7 +59,7 @@ fn default_run() {
 }
 
 fn rate(name: &str, order: &str, pages: u64, mut page: impl FnMut(u64) -> u64) {
-    let rate = median(name, pages, &mut page);
+    let rate = accesses(name, pages, &mut page);
     let mark = if rate >= BOUND { "ok" } else { "MISSED" };
     println!(
         "{mark:6} {name}, {order} over {pages} pages: {:.1} M accesses/s (at least 50); median of {ROUNDS}",
@@ -65,10 +67,10 @@ fn rate(name: &str, order: &str, pages: u64, mut page: impl FnMut(u64) -> u64) {
     );
 }
 
-fn median(name: &str, pages: u64, page: &mut dyn FnMut(u64) -> u64) -> f64 {
+fn accesses(name: &str, pages: u64, page: &mut dyn FnMut(u64) -> u64) -> f64 {
     let addrs: Vec<u64> = (0..ACCESSES as u64).map(|i| 0xffff_ffff_c000_0000 + page(i) * 4096).collect();
     let mut itlb = Itlb::new(&Named::find(name).unwrap().geometry);
-    let mut rates: Vec<f64> = (0..ROUNDS)
+    let rates: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
             for &addr in &addrs {
@@ -77,7 +79,6 @@ fn median(name: &str, pages: u64, page: &mut dyn FnMut(u64) -> u64) -> f64 {
             ACCESSES as f64 / began.elapsed().as_secs_f64()
         })
         .collect();
-    rates.sort_by(f64::total_cmp);
     black_box(pages);
-    rates[ROUNDS / 2]
+    figures::median(rates)
 }

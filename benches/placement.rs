@@ -2,6 +2,7 @@
 //! unloads programs all the time.
 #![allow(clippy::unwrap_used)]
 
+mod figures;
 mod unloading;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use figures::{median, say};
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::fillers::Fillers;
 use itlbench::machine::kernel::place::verified;
@@ -43,16 +45,6 @@ fn main() {
         load_time(trigger, "neighbour at 200/s", 2.5, None);
     }
     println!("       the neighbour loaded {} programs", neighbour.loads.load(Ordering::Relaxed));
-}
-
-/// One line: what, ratio, bound, whether it holds.
-fn say(what: &str, value: f64, bound: &str, holds: bool, detail: &str) {
-    println!("{:6} {what}: {value:.3} ({bound}); {detail}", if holds { "ok" } else { "MISSED" });
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn range(values: &[f64]) -> String {

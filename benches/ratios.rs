@@ -1,6 +1,7 @@
 //! What the tool itself costs, each as a ratio within this run: these figures hold on a noisy machine, absolute times do not.
 #![allow(clippy::unwrap_used)]
 
+mod figures;
 mod unloading;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use figures::{median, say};
 use itlbench::counters::source::{Exclude, Request, Scope, Source};
 use itlbench::counters::{Choice, EventCode, Reading, stream};
 use itlbench::machine::kernel::perf::KernelSource;
@@ -45,16 +47,6 @@ fn main() {
     whole_runs();
     layout_of_many();
     println!("default run under 60 s: see `time make run`");
-}
-
-/// One line: what, ratio, bound, whether it holds.
-fn say(what: &str, value: f64, bound: &str, holds: bool, detail: &str) {
-    println!("{:6} {what}: {value:.3} ({bound}); {detail}", if holds { "ok" } else { "MISSED" });
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Our loading (load, read the address back, publish) against a bare loop over the same instructions.

@@ -1,12 +1,15 @@
 //! The selftest's rate of loads and unloads against a bare loop with the same pacing, in turns within this run.
 #![allow(clippy::unwrap_used)]
 
+mod figures;
+
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use figures::median;
 use itlbench::machine::kernel::probe;
 use itlbench::machine::kernel::selftest::KernelSubject;
 use itlbench::machine::kernel::sys;
@@ -42,11 +45,6 @@ fn main() {
         "{verdict:6} selftest: loads/s of a bare paced loop: {:.3} (at least 0.8); {ours:.0} and {bare:.0} loads/s on one CPU, n {ROUNDS}",
         ours / bare
     );
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Loads and closes `count` programs of 30 instructions; loads a second.

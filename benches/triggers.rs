@@ -2,10 +2,13 @@
 //! calls. A ratio within this run; `cargo bench --bench triggers`.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+mod figures;
+
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Instant;
 
+use figures::{median, say};
 use itlbench::machine::Target;
 use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::probe;
@@ -32,15 +35,6 @@ fn main() {
         }
     }
     against_batches();
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn say(what: &str, value: f64, bound: &str, holds: bool, detail: &str) {
-    println!("{:6} {what}: {value:.3} ({bound}); {detail}", if holds { "ok" } else { "MISSED" });
 }
 
 /// Programs of `kind`, loaded alike for both loops.
