@@ -38,9 +38,40 @@ pub fn end(image: &Image) -> u64 {
     base(image) + u64::from(chunks(image.len)) * CHUNK_BYTES
 }
 
+/// The functions of a program as one piece, from the first one's code to the end of the last one's chunks; `None` if they do not lie one
+/// behind the other. Every function has header and chunks of its own, so the piece has INT3 between them.
+pub fn piece(functions: &[Image]) -> Option<Image> {
+    let (first, last) = (functions.first()?, functions.last()?);
+    if functions.len() == 1 {
+        return Some(*first);
+    }
+    let one_behind_the_other = functions.windows(2).all(|pair| end(&pair[0]) == base(&pair[1]));
+    one_behind_the_other.then(|| {
+        let chunks = ((end(last) - base(first)) / CHUNK_BYTES) as u32;
+        // As many bytes as take these chunks, and none behind them.
+        let len = jited_bytes_for(chunks).min((end(last) - first.addr.0) as u32);
+        Image { addr: first.addr, len }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_that_lie_one_behind_the_other_are_one_piece_with_all_their_chunks() {
+        for start in [8, 24, 60] {
+            let at = |chunk: u64, start: u64, len| Image { addr: Addr(0x10_0000 + chunk * CHUNK_BYTES + start), len };
+            // Two, one and three chunks.
+            let functions = [at(0, start, 60), at(2, 8, 20), at(3, 20, 150)];
+            let piece = piece(&functions).expect("one behind the other");
+            assert_eq!((base(&piece), end(&piece)), (0x10_0000, 0x10_0000 + 6 * CHUNK_BYTES), "starting at {start}");
+            assert!(piece.addr == functions[0].addr && piece.end().0 <= end(&piece));
+            assert!(functions[2].end() <= piece.end());
+        }
+        let (one, other) = (Image { addr: Addr(0x1008), len: 20 }, Image { addr: Addr(0x1088), len: 20 });
+        assert_eq!((piece(&[one, other]), piece(&[other, one]), piece(&[one])), (None, None, Some(one)));
+    }
 
     #[test]
     fn chunk_counts_follow_the_kernel_rule() {

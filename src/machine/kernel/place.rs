@@ -38,11 +38,21 @@ pub struct Placed {
 struct Extras {
     plugs: Vec<Extent>,
     fillers: Vec<Extent>,
+    /// Of measured programs: their functions behind the first, which have headers of their own.
+    functions: Vec<Extent>,
     /// First address behind what was loaded last.
     end: u64,
 }
 
 impl Extras {
+    /// A measured program stays.
+    fn keep(&mut self, functions: &[Image]) {
+        if functions.len() > 1 {
+            self.functions.extend(functions.iter().map(Extent::of));
+        }
+        self.end = functions.last().map_or(0, pack::end);
+    }
+
     fn filler(&mut self, chunks: u32) {
         let bytes = chunks * pack::CHUNK_BYTES as u32;
         self.fillers.push(Extent { base: self.end, bytes });
@@ -54,7 +64,7 @@ impl Placed {
     /// Everything that is going to be free once this is unloaded; fillers only as far as they are where they should be.
     pub fn extents(&self, settle: &Settle) -> Vec<Extent> {
         let measured = self.images.iter().chain(&self.beside).map(Extent::of);
-        measured.chain(self.held(settle)).collect()
+        measured.chain(self.extras.functions.iter().copied()).chain(self.held(settle)).collect()
     }
 
     /// The same for fillers and plugs alone.
@@ -67,7 +77,7 @@ impl Placed {
     pub fn release(&mut self, settle: &Settle) -> Vec<Extent> {
         let extents = self.held(settle);
         self.held.release(&mut Pace::seeing(settle));
-        self.extras = Extras::default();
+        (self.extras.plugs, self.extras.fillers) = (Vec::new(), Vec::new());
         extents
     }
 
@@ -149,7 +159,7 @@ struct Load<'a> {
     programs: u32,
     images: Vec<Image>,
     /// Programs whose numbers may be given again, oldest first. Their places stay taken as long as they are here.
-    recent: VecDeque<(u32, OwnedFd, Image)>,
+    recent: VecDeque<(u32, OwnedFd, Vec<Image>)>,
     extras: Extras,
     held: Held,
     cost: LoadCost,
@@ -164,9 +174,12 @@ impl Load<'_> {
                     let program = self.placer.programs.load_plug(self.maps);
                     let program =
                         program.map_err(|error| load_failed(self.placer.programs.trigger(), "plug", &error))?;
-                    let image = verified(&program)?;
-                    plan.landed(&image);
-                    self.plug(&program, &image)?;
+                    let functions = functions(&program)?;
+                    match pack::piece(&functions) {
+                        Some(image) => drop(plan.landed(&image)),
+                        None => self.worth_another(&mut plan)?,
+                    }
+                    self.plug(&program, &functions)?;
                 }
                 Step::Measured { number } => self.measured(number, &mut plan)?,
             }
@@ -176,20 +189,24 @@ impl Load<'_> {
 
     fn measured(&mut self, number: u32, plan: &mut Planner) -> Result<()> {
         let position = self.order[number as usize];
-        let (program, image) = self.load(position)?;
+        let (program, functions) = self.load(position)?;
+        let Some(image) = pack::piece(&functions) else {
+            self.worth_another(plan)?;
+            return self.plug(&program, &functions);
+        };
         match plan.landed(&image) {
             Landing::Keep => {
                 self.publish(position, &program, image)?;
-                self.extras.end = pack::end(&image);
-                self.recent.push_back((number, program, image));
+                self.extras.keep(&functions);
+                self.recent.push_back((number, program, functions));
             }
-            Landing::Hold => self.plug(&program, &image)?,
+            Landing::Hold => self.plug(&program, &functions)?,
             Landing::Restart { from } => {
                 let keep = self.recent.partition_point(|(number, ..)| *number < from);
-                for (_, program, image) in self.recent.split_off(keep) {
-                    self.plug(&program, &image)?;
+                for (_, program, functions) in self.recent.split_off(keep) {
+                    self.plug(&program, &functions)?;
                 }
-                self.plug(&program, &image)?;
+                self.plug(&program, &functions)?;
             }
         }
         let settled = plan.settled();
@@ -202,21 +219,32 @@ impl Load<'_> {
     /// A kernel before 5.18 gives every program pages of its own.
     fn plain(&mut self) -> Result<()> {
         for &position in self.order {
-            let (program, image) = self.load(position)?;
+            let (program, functions) = self.load(position)?;
+            let image = pack::piece(&functions).ok_or_else(|| {
+                MachineError::host_cannot(
+                    "this kernel gives each function of a program pages of its own",
+                    "measure a body of one function here",
+                )
+            })?;
             self.publish(position, &program, image)?;
         }
         Ok(())
     }
 
-    fn load(&self, position: u32) -> Result<(OwnedFd, Image)> {
+    /// A program whose functions lie apart is held; an error once that is to no end.
+    fn worth_another(&self, plan: &mut Planner) -> Result<()> {
+        if plan.apart() { Ok(()) } else { Err(MachineError::failed(APART)) }
+    }
+
+    fn load(&self, position: u32) -> Result<(OwnedFd, Vec<Image>)> {
         if self.placer.stop.load(Ordering::Relaxed) {
             return Err(MachineError::interrupted());
         }
         let program = self.placer.programs.load_body(self.maps, position, self.programs);
         let program = program
             .map_err(|error| load_failed(self.placer.programs.trigger(), &format!("program {position}"), &error))?;
-        let image = verified(&program)?;
-        Ok((program, image))
+        let functions = functions(&program)?;
+        Ok((program, functions))
     }
 
     fn publish(&mut self, position: u32, program: &OwnedFd, image: Image) -> Result<()> {
@@ -229,10 +257,10 @@ impl Load<'_> {
         })
     }
 
-    fn plug(&mut self, program: &OwnedFd, image: &Image) -> Result<()> {
+    fn plug(&mut self, program: &OwnedFd, functions: &[Image]) -> Result<()> {
         self.cost.plugs += 1;
-        self.extras.plugs.push(Extent::of(image));
-        self.extras.end = pack::end(image);
+        self.extras.plugs.extend(functions.iter().map(Extent::of));
+        self.extras.end = functions.last().map_or(0, pack::end);
         self.held.keep_plug(program)
     }
 
@@ -249,21 +277,28 @@ impl Load<'_> {
     }
 }
 
-/// Where the kernel put `program`; an error if it will not say.
+/// Where the kernel put `program`, as one piece; an error if it will not say, or put its functions apart.
 pub fn verified(program: &OwnedFd) -> Result<Image> {
-    let image = sys::image(program.as_fd())
+    pack::piece(&functions(program)?).ok_or_else(|| MachineError::failed(APART))
+}
+
+const APART: &str = "the functions of a program lie apart: others load all the time, or this kernel gives each function pages of its own";
+
+/// Where the kernel put each function of `program`; an error if it will not say.
+fn functions(program: &OwnedFd) -> Result<Vec<Image>> {
+    let functions = sys::images(program.as_fd())
         .map_err(|error| MachineError::failed(format!("failed to query a program's address: {error}")))?;
-    if image.addr.0 == 0 {
+    if functions.iter().any(|function| function.addr.0 == 0) {
         return Err(MachineError::host_cannot(
             "failed to verify placement: the kernel shows no addresses of JITed code",
             "set `sysctl kernel.kptr_restrict=1` or 0, and run with CAP_SYSLOG",
         ));
     }
-    if image.len == 0 {
+    if functions.is_empty() || functions.iter().any(|function| function.len == 0) {
         return Err(MachineError::host_cannot(
             "failed to verify placement: the program was not JITed",
             "set `sysctl net.core.bpf_jit_enable=1`",
         ));
     }
-    Ok(image)
+    Ok(functions)
 }

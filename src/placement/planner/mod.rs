@@ -157,6 +157,22 @@ impl Planner {
         landing
     }
 
+    /// The functions of the last plug or measured program lie apart: it is held, and the step comes again. False once that is to no end,
+    /// since holes or others are too many.
+    pub fn apart(&mut self) -> bool {
+        if let Some(plugging) = self.plugging.as_mut().filter(|_| self.plug) {
+            // What copes with holes afterwards finds out whether this host has room for a program in one piece.
+            if !plugging.apart() {
+                self.plugging = None;
+            }
+            return true;
+        }
+        match &mut self.layout {
+            Layout::Dense(dense) => dense.spend(1),
+            Layout::Spread(spread) => spread.spend(),
+        }
+    }
+
     fn plugged(&mut self, image: &Image) {
         let more = self.plugging.as_mut().is_some_and(|plugging| plugging.needs_more(image));
         let worth = match &mut self.layout {

@@ -27,6 +27,13 @@ impl Plugging {
         Self { to_page_end, last: None, in_a_row: 0, loaded: 0 }
     }
 
+    /// A plug's functions lie apart; true as long as more plugs are needed.
+    pub(super) fn apart(&mut self) -> bool {
+        (self.in_a_row, self.last) = (0, None);
+        self.loaded += 1;
+        self.loaded < MOST_PLUGS
+    }
+
     /// Tells where a plug landed; true as long as more are needed.
     pub(super) fn needs_more(&mut self, image: &Image) -> bool {
         let contiguous = self.last.is_some_and(|last| is_next(&last, image));

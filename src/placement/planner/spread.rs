@@ -97,6 +97,12 @@ impl Spread {
         self.kept
     }
 
+    /// A program was loaded in vain; false once there may be no more of them.
+    pub(super) fn spend(&mut self) -> bool {
+        self.spare = self.spare.saturating_sub(1);
+        self.spare > 0
+    }
+
     pub(super) fn next_step(&mut self) -> Option<Step> {
         if self.kept == self.wanted.programs {
             return None;

@@ -88,6 +88,31 @@ fn bodies_of_whole_pages_begin_a_page_in_every_arm() {
 }
 
 #[test]
+fn programs_of_several_functions_are_placed_in_one_piece() {
+    for lens in [vec![300, 40], vec![20, 700, 90, 90], vec![1500, 1500, 1500]] {
+        for (holes, chunks) in [(1, 1), (40, 3), (9, 40)] {
+            for arm in [PackMode::On, PackMode::Off] {
+                let placed = Host::quiet().with_holes(holes, chunks).place_functions(wanted(arm, 256), lens.clone());
+                let print = placed.footprint();
+                assert_eq!((print.programs, print.missed(arm)), (256, None), "{lens:?}, {arm}: {print:?}");
+                // Three functions of one chunk fit into each of twenty holes.
+                assert!(placed.apart <= 80, "{lens:?}, holes of {chunks}, {arm}: {} lay apart", placed.apart);
+            }
+        }
+    }
+}
+
+#[test]
+fn others_in_step_who_part_every_program_end_the_plan() {
+    let mut plan = Planner::new(wanted(PackMode::On, 64), RULES, &[]);
+    let (mut steps, mut worth) = (0u32, true);
+    while worth && plan.next_step().is_some() {
+        (steps, worth) = (steps + 1, plan.apart());
+    }
+    assert!(!worth && steps < 10_000, "{steps} steps");
+}
+
+#[test]
 fn every_program_gets_a_region_of_its_own_wherever_the_packs_lie() {
     for (nodes, shift) in [(1, 0), (1, 1), (1, 511), (1, 700), (2, 300)] {
         let mut host = Host::new(PackChoice::First, shift, nodes, Vec::new());

@@ -88,7 +88,12 @@ impl Host {
     }
 
     pub fn place(&mut self, wanted: Wanted, len: u32) -> Placed {
-        let mut loader = Loader::new(wanted, self.rules(), len);
+        self.place_functions(wanted, vec![len])
+    }
+
+    /// The same for programs of several functions.
+    pub fn place_functions(&mut self, wanted: Wanted, lens: Vec<u32>) -> Placed {
+        let mut loader = Loader::of_functions(wanted, self.rules(), lens);
         while loader.step(self) {
             self.others();
         }
@@ -100,13 +105,17 @@ impl Host {
 #[derive(Debug)]
 pub struct Loader {
     plan: Planner,
-    len: u32,
+    lens: Vec<u32>,
     pub placed: Placed,
 }
 
 impl Loader {
     pub fn new(wanted: Wanted, rules: Rules, len: u32) -> Self {
-        Self { plan: Planner::new(wanted, rules, &[]), len, placed: Placed::default() }
+        Self::of_functions(wanted, rules, vec![len])
+    }
+
+    fn of_functions(wanted: Wanted, rules: Rules, lens: Vec<u32>) -> Self {
+        Self { plan: Planner::new(wanted, rules, &[]), lens, placed: Placed::default() }
     }
 
     /// Loads once; false once everything is loaded.
@@ -122,7 +131,13 @@ impl Loader {
             Step::Plug => None,
             Step::Measured { number } => Some(number as usize),
         };
-        let (_, image) = host.packs.load(self.len, &mut host.random).expect("the module area has room");
+        let mut load = |len: &u32| host.packs.load(*len, &mut host.random).expect("the module area has room").1;
+        let functions: Vec<Image> = self.lens.iter().map(&mut load).collect();
+        let Some(image) = pack::piece(&functions) else {
+            self.placed.apart += 1;
+            assert!(self.plan.apart(), "no room for a program in one piece");
+            return true;
+        };
         match (self.plan.landed(&image), number) {
             (Landing::Keep, Some(number)) => {
                 self.placed.images.truncate(number);
@@ -138,6 +153,8 @@ impl Loader {
 
 #[derive(Debug, Default)]
 pub struct Placed {
+    /// Programs whose functions did not lie together.
+    pub apart: u32,
     pub images: Vec<Image>,
     pub loads: u32,
     pub fillers: u32,
