@@ -3,10 +3,12 @@
 
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use itlbench::machine::kernel::pace::Pace;
 use itlbench::machine::kernel::probe;
 use itlbench::machine::kernel::programs::{Programs, prog_array, set_program};
+use itlbench::machine::kernel::settle::Settle;
 use itlbench::workload::{Body, TriggerKind};
 use libbpf_rs::MapHandle;
 
@@ -66,9 +68,11 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let settle = Settle::watching();
+        let mut pace = Pace::seeing(&settle);
         for array in self.0.drain(..) {
             drop(array);
-            std::thread::sleep(Duration::from_millis(60));
+            (0..AT_ONCE).for_each(|_| pace.step());
         }
     }
 }

@@ -27,18 +27,35 @@ use unloading::unload;
 const ROUNDS: usize = 7;
 const LOADS: u32 = 2048;
 
+/// All parts, or those named: `cargo bench --bench placement -- pages walk`.
 fn main() {
-    planner();
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
+    if wanted("planner") {
+        planner();
+    }
     if let Err(reason) = probe::test_run() {
         println!("SKIP   placement: {reason}");
         return;
     }
-    own_pages("quiet", 100.0);
-    dense_pages();
-    for trigger in [TriggerKind::Walk, TriggerKind::Chain] {
-        load_time(trigger, "quiet", 1.3, Some(1.1));
+    if wanted("pages") {
+        own_pages("quiet", 100.0);
+        dense_pages();
     }
-    arrays();
+    for (part, trigger) in [("walk", TriggerKind::Walk), ("chain", TriggerKind::Chain)] {
+        if wanted(part) {
+            load_time(trigger, "quiet", 1.3, Some(1.1));
+        }
+    }
+    if wanted("arrays") {
+        arrays();
+    }
+    if wanted("neighbour") {
+        beside_a_neighbour();
+    }
+}
+
+fn beside_a_neighbour() {
     let neighbour = Neighbour::loading(200);
     own_pages("neighbour at 200/s", 99.0);
     for trigger in [TriggerKind::Walk, TriggerKind::Chain] {
