@@ -11,6 +11,7 @@ use crate::model::geometry::Core;
 use crate::placement::{Addr, Observed};
 use crate::report::chart::pack_maps;
 use crate::report::survey::{Sheet, json, text};
+use crate::report::wording::counted;
 use crate::survey::vmalloc::{self, Packs};
 use crate::survey::{Area, Elsewhere, Program, Reach, Survey, Symbols, area};
 
@@ -152,8 +153,13 @@ fn draw(dir: &Path, asked: &Asked, root: &Path) -> Result<(), Failure> {
     let facts = Facts::read(root);
     let totals = asked.survey.totals();
     let line = format!(
-        "{} programs ({} own), {} bytes of code on {} pages in {} regions of 2 MiB; {} pages if packed densely",
-        totals.programs, totals.own_programs, totals.bytes, totals.pages_4k, totals.regions_2m, totals.dense_pages_4k
+        "{} ({} own), {} bytes of code on {} in {} of 2 MiB; {} if packed densely",
+        counted(totals.programs, "program"),
+        totals.own_programs,
+        totals.bytes,
+        counted(totals.pages_4k, "page"),
+        counted(totals.regions_2m, "region"),
+        counted(totals.dense_pages_4k, "page")
     );
     let known = [facts.cpu_model, facts.kernel_release.map(|release| format!("Linux {release}"))];
     let tool = format!("itlbench {}", env!("CARGO_PKG_VERSION"));
