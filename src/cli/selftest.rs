@@ -34,7 +34,8 @@ pub struct Args {
     /// What to test: the running kernel, or a simulation of its allocator
     #[arg(long, value_enum, default_value = "kernel")]
     pub machine: MachineKind,
-    /// Also under net.core.bpf_jit_harden 0, 1 and 2: the sysctl is changed for a moment and restored, also if this process is killed
+    /// Also under net.core.bpf_jit_harden 0, 1 and 2, and at net.core.bpf_jit_limit: both are changed for moments and restored, also if
+    /// this process is killed
     #[arg(long)]
     pub change_sysctls: bool,
     /// Also with this share of the available memory taken
@@ -117,13 +118,15 @@ fn list(subtests: &[Subtest], out: &mut dyn Write) -> Result<u8, Failure> {
 
 /// The other half of `--change-sysctls`; takes nothing but what that needs.
 fn restore(what: &str) -> Result<u8, Failure> {
-    const ALLOWED: &str = "/proc/sys/net/core/bpf_jit_harden";
-    let value = what.strip_prefix(ALLOWED).and_then(|rest| rest.strip_prefix('='));
-    let Some(value) = value.filter(|value| ["0", "1", "2"].contains(value)) else {
-        return Err(Failure::Usage(format!("--restore takes {ALLOWED}=0, 1 or 2, not `{what}`")));
+    const HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
+    const LIMIT: &str = "/proc/sys/net/core/bpf_jit_limit";
+    let (path, value) = match what.split_once('=') {
+        Some((HARDEN, value @ ("0" | "1" | "2"))) => (HARDEN, value),
+        Some((LIMIT, value)) if value.parse::<u64>().is_ok() => (LIMIT, value),
+        _ => return Err(Failure::Usage(format!("--restore takes {HARDEN}=0, 1 or 2, or {LIMIT}=BYTES, not `{what}`"))),
     };
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    std::fs::write(ALLOWED, format!("{value}\n")).map_err(|error| Failure::output(ALLOWED, error))?;
+    std::fs::write(path, format!("{value}\n")).map_err(|error| Failure::output(path, error))?;
     Ok(0)
 }
 
@@ -145,10 +148,10 @@ mod tests {
     fn the_simulated_kernel_passes_and_what_was_not_allowed_is_skipped_with_the_option_that_allows_it() {
         let (code, text) = ended("itlbench selftest --machine sim --seconds 0 --seed 5");
         assert_eq!(code, Ok(0), "{text}");
-        assert!(text.starts_with("KTAP version 1\n1..26\n# itlbench "), "{text}");
+        assert!(text.starts_with("KTAP version 1\n1..27\n# itlbench "), "{text}");
         assert!(text.contains("memory-pressure # SKIP takes memory from all others; --pressure"), "{text}");
         assert!(text.contains("area-end # SKIP") && text.contains("--fill-area"), "{text}");
-        assert!(text.ends_with("# Totals: pass:24 fail:0 xfail:0 xpass:0 skip:2 error:0\n"), "{text}");
+        assert!(text.ends_with("# Totals: pass:24 fail:0 xfail:0 xpass:0 skip:3 error:0\n"), "{text}");
     }
 
     #[test]
@@ -173,7 +176,12 @@ mod tests {
 
     #[test]
     fn nothing_but_the_sysctl_is_restored() {
-        for what in ["/etc/passwd=0", "/proc/sys/net/core/bpf_jit_harden=3", "/proc/sys/net/core/bpf_jit_harden"] {
+        for what in [
+            "/etc/passwd=0",
+            "/proc/sys/net/core/bpf_jit_harden=3",
+            "/proc/sys/net/core/bpf_jit_limit=x",
+            "/proc/sys/net/core/bpf_jit_harden",
+        ] {
             assert!(restore(what).is_err(), "{what}");
         }
     }

@@ -6,6 +6,7 @@ pub mod body;
 pub mod checks;
 pub mod ktap;
 pub mod operation;
+pub mod reading;
 pub mod scripts;
 pub mod session;
 pub mod shrink;

@@ -22,6 +22,8 @@ pub enum Op {
     Remains { slot: u16 },
     /// Reads from the page tables how the pages of all loaded programs, and their aliases in the direct map, are mapped.
     Mapping,
+    /// Everybody's code.
+    Programs,
     /// Everybody's code, the areas it lies in, and the kernel's memory.
     Survey,
     /// Begins or ends to walk the page tables without pause, beside whatever follows.
@@ -30,6 +32,10 @@ pub enum Op {
     Pressure(bool),
     /// Sets net.core.bpf_jit_harden, or what it was.
     Harden(Option<u8>),
+    /// Finds out how many bytes count against net.core.bpf_jit_limit.
+    Charged,
+    /// Lowers it so that this many more may be taken, and loads without CAP_BPF from then on; or restores both.
+    JitLimit(Option<u32>),
     /// Lets the `nth` allocation of the load that follows fail.
     FailNth(u32),
     /// Lowers this process's descriptor limit so that this many are left, or restores it.
@@ -47,11 +53,15 @@ impl fmt::Display for Op {
             Self::Settle => f.write_str("settle"),
             Self::Remains { slot } => write!(f, "look at what is left of {slot}"),
             Self::Mapping => f.write_str("read the page tables"),
+            Self::Programs => f.write_str("list programs"),
             Self::Survey => f.write_str("survey"),
             Self::Watch(on) => write!(f, "{} the page tables", if *on { "watch" } else { "stop watching" }),
             Self::Pressure(on) => write!(f, "{} memory", if *on { "take" } else { "give back" }),
             Self::Harden(Some(level)) => write!(f, "set bpf_jit_harden to {level}"),
             Self::Harden(None) => f.write_str("restore bpf_jit_harden"),
+            Self::Charged => f.write_str("find out what counts against bpf_jit_limit"),
+            Self::JitLimit(Some(room)) => write!(f, "leave {room} bytes below bpf_jit_limit, and load without CAP_BPF"),
+            Self::JitLimit(None) => f.write_str("restore bpf_jit_limit"),
             Self::FailNth(nth) => write!(f, "let allocation {nth} fail"),
             Self::Descriptors(Some(left)) => write!(f, "leave {left} descriptors"),
             Self::Descriptors(None) => f.write_str("restore the descriptor limit"),

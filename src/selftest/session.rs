@@ -7,7 +7,7 @@ use oorandom::Rand32;
 
 use super::checks::Findings;
 use super::ktap::{Ktap, Outcome};
-use super::operation::{Lanes, loads};
+use super::operation::{Lanes, Op, loads};
 use super::shrink::shrink;
 use super::subject::Subject;
 use super::suite::Subtest;
@@ -61,11 +61,14 @@ fn one(plan: &Plan<'_>, subtest: &Subtest, subject: &mut dyn Subject, ktap: &mut
     let began = Instant::now();
     let share = share(plan, subtest);
     let mut found = Findings::default();
-    let (mut rounds, mut loaded) = (0u32, 0);
+    let (mut rounds, mut loaded, mut kept) = (0u32, 0, None);
     loop {
         let lanes = script(plan.seed, subtest, subject, rounds);
         loaded += loads(&lanes);
-        let steps = subject.play(&lanes)?;
+        let steps = [kept.clone().into_iter().collect(), subject.play(&lanes)?].concat();
+        if kept.is_none() && subtest.over_rounds {
+            kept = steps.iter().find(|step| step.op == Op::Survey).cloned();
+        }
         let findings = (subtest.check)(subject.facts(), &steps);
         let failed = !findings.problems.is_empty();
         found.add(findings);

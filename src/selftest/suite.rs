@@ -20,6 +20,8 @@ pub struct Subtest {
     pub left_out: fn(&Facts) -> Option<String>,
     /// Share of the time, beside one round; 0: one round is all.
     pub weight: u32,
+    /// Judged from the first survey of its first round on.
+    pub over_rounds: bool,
 }
 
 impl std::fmt::Debug for Subtest {
@@ -35,6 +37,13 @@ fn never(_: &Facts) -> Option<String> {
 fn without_pressure(facts: &Facts) -> Option<String> {
     (facts.allowed.pressure_percent == 0)
         .then(|| "takes memory from all others; --pressure PERCENT of what is available allows it".to_owned())
+}
+
+fn without_sysctls(facts: &Facts) -> Option<String> {
+    (!facts.allowed.sysctls).then(|| {
+        "lowers net.core.bpf_jit_limit for moments, in which filters of others without CAP_BPF would be refused; --change-sysctls allows it"
+            .to_owned()
+    })
 }
 
 fn without_area_end(facts: &Facts) -> Option<String> {
@@ -54,7 +63,7 @@ fn without_failures(facts: &Facts) -> Option<String> {
 
 macro_rules! subtests {
     ($($name:literal, $promise:literal, $script:ident, $check:path, $left_out:ident, $weight:literal;)*) => {
-        [$(Subtest { name: $name, promise: $promise, script: scripts::$script, check: $check, left_out: $left_out, weight: $weight }),*]
+        [$(Subtest { name: $name, promise: $promise, script: scripts::$script, check: $check, left_out: $left_out, weight: $weight, over_rounds: $name == "leaks" }),*]
     };
 }
 
@@ -85,6 +94,7 @@ pub fn all() -> Vec<Subtest> {
         "concurrency", "all of that while every CPU loads and runs programs", concurrent, running::concurrency, never, 20;
         "memory-pressure", "under memory pressure loads succeed or fail cleanly", pressed, limits::pressure, without_pressure, 1;
         "failing-allocations", "when an allocation fails, the load fails cleanly", failing, limits::failing_allocations, without_failures, 0;
+        "jit-limit", "at bpf_jit_limit a load fails cleanly, and what counts against it returns to where it was", jit_limit, limits::jit_limit, without_sysctls, 0;
         "descriptor-limit", "without descriptors a load fails with EMFILE and leaves nothing", descriptors, limits::descriptors, never, 0;
         "area-end", "at the end of the module area a load fails cleanly", area_end, limits::area_end, without_area_end, 0;
     ]

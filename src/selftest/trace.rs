@@ -39,6 +39,7 @@ pub enum Event {
     Inspected(Vec<Inspected>),
     Remains(Vec<Remains>),
     Mapped(Vec<MappedPage>),
+    /// Of a list of programs only what is known of programs.
     Surveyed(Surveyed),
     Watched(Watched),
     /// Frees were waited for; how many, and how long the longest took.
@@ -46,6 +47,8 @@ pub enum Event {
         frees: u32,
         longest_ms: u32,
     },
+    /// The lowest bpf_jit_limit at which one more filter is loaded.
+    Charged(u64),
     /// This cannot be done or seen here; the reason.
     CannotHere(String),
 }
@@ -87,6 +90,8 @@ pub enum Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedPage {
     pub page: u64,
+    /// Text of a kernel module, which shares its area with that of programs.
+    pub of_module: bool,
     /// `None` if it is not mapped.
     pub text: Option<Mapped>,
     /// `None` if the alias is not mapped, or cannot be found.
@@ -108,6 +113,10 @@ pub struct Surveyed {
     pub foreign: Vec<Image>,
     /// Own programs the kernel lists.
     pub own: u32,
+    /// Programs this subject has loaded, ever.
+    pub loads: u64,
+    /// Areas of vmalloc memory that the kernel made for programs, own and foreign; `None` if /proc/vmallocinfo does not say.
+    pub program_areas: Option<u32>,
     /// Areas of packs: first address, and bytes without the guard page; empty where addresses are hashed.
     pub areas: Vec<(Addr, u64)>,
     /// How many there are, and their pages; `None` if /proc/vmallocinfo does not say.

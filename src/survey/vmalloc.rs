@@ -54,6 +54,14 @@ fn area(line: &str) -> Option<VmArea> {
     Some(VmArea { start, bytes, caller: words.next().unwrap_or_default().to_owned() })
 }
 
+/// Areas made for programs: what holds a `struct bpf_prog`, its instructions, or code.
+pub fn for_programs(areas: &[VmArea]) -> u32 {
+    let is_for_one = |area: &&VmArea| {
+        area.caller.starts_with("bpf_prog_") || CALLERS.iter().any(|caller| area.caller.starts_with(caller))
+    };
+    areas.iter().filter(is_for_one).count() as u32
+}
+
 impl Packs {
     /// The areas of `areas` that hold one of the `known` addresses; `None` if none can be told.
     pub fn of(areas: &[VmArea], known: &[Addr]) -> Option<Self> {
@@ -112,6 +120,12 @@ mod tests {
         let packs = Packs::of(&parse(&hashed), &[Addr(0xffff_ffff_c000_0008)]).unwrap();
         assert_eq!((packs.told_by, packs.areas, packs.reserved_pages), (ToldBy::Caller, 2, 1024));
         assert!(packs.ranges.is_empty());
+    }
+
+    #[test]
+    fn areas_for_programs_are_told_from_stacks_by_who_made_them() {
+        let more = "0x1000-0x3000 8192 bpf_prog_alloc_no_stats+0x1/0x2 pages=1 vmalloc\n0x4000-0x9000 20480 kernel_clone+0x1/0x2 pages=4\n";
+        assert_eq!(for_programs(&parse(&format!("{REAL}{more}"))), 3);
     }
 
     #[test]

@@ -221,12 +221,12 @@ pub fn fragmentation(facts: &Facts, steps: &[Step]) -> Findings {
         .iter()
         .filter_map(|step| match &step.event {
             Event::Surveyed(survey) => {
-                survey.packs.map(|(_, pages)| (step.ended_ns, pages * crate::placement::image::PAGE_BYTES))
+                survey.packs.map(|(_, pages)| (step.ended_ns, pages * crate::placement::image::PAGE_BYTES, survey))
             }
             _ => None,
         })
         .collect();
-    let Some(&(_, before)) = surveys.first() else {
+    let Some(&(_, before, first)) = surveys.first() else {
         return Findings::skipped("/proc/vmallocinfo does not show the packs");
     };
     let mut found = Findings::default();
@@ -235,7 +235,7 @@ pub fn fragmentation(facts: &Facts, steps: &[Step]) -> Findings {
         all.iter().filter(|stay| stay.from_ns < ns && ns < stay.to_ns).map(|stay| stay.to - stay.from).sum()
     };
     let mut most_used = 0;
-    for &(ns, reserved) in &surveys {
+    for &(ns, reserved, survey) in &surveys {
         let (used, grown) = (used_at(ns), reserved.saturating_sub(before));
         most_used = used.max(most_used);
         found.count("surveys", 1);
@@ -244,7 +244,8 @@ pub fn fragmentation(facts: &Facts, steps: &[Step]) -> Findings {
                 vec![format!("{grown} bytes reserved for {used} bytes used, {:.2} to one", grown as f64 / used as f64)];
         }
         if grown > 3 * most_used + pack_bytes {
-            found.problem(format!("{grown} bytes are reserved for programs that never took more than {most_used}"));
+            let text = format!("{grown} bytes are reserved for programs that never took more than {most_used}");
+            found.problem_or_others(first, survey, text);
         }
     }
     found.needs("surveys", "nothing was surveyed")

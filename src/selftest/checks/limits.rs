@@ -1,6 +1,7 @@
 //! At the limits: clean errors, nothing half loaded, all of it usable and freed after.
 
 use super::Findings;
+use super::freeing::surveys;
 use super::running::{refusals, right_results};
 use crate::selftest::operation::Op;
 use crate::selftest::subject::Facts;
@@ -47,6 +48,30 @@ fn at_limit(facts: &Facts, steps: &[Step], allowed: &[i32], reason: &str) -> Fin
 /// Without descriptors: EMFILE.
 pub fn descriptors(facts: &Facts, steps: &[Step]) -> Findings {
     at_limit(facts, steps, &[EMFILE], "no load was refused")
+}
+
+/// At bpf_jit_limit: ENOTSUPP, and what counts against it is the same whenever nothing of ours is loaded.
+pub fn jit_limit(facts: &Facts, steps: &[Step]) -> Findings {
+    let mut found = right_results(steps);
+    found.add(refusals(facts, steps, &[ENOTSUPP]));
+    found.add(nothing_half_loaded(steps));
+    let charged = |step: &Step| match step.event {
+        Event::Charged(bytes) => Some(bytes),
+        _ => None,
+    };
+    let charged: Vec<u64> = steps.iter().filter_map(charged).collect();
+    let surveys = surveys(steps);
+    if let (Some(before), Some(after), Some(first), Some(last)) =
+        (charged.first(), charged.iter().max(), surveys.first(), surveys.last())
+    {
+        found.count("bytes lost", after - before);
+        if after > before {
+            let text = format!("{} bytes still count against bpf_jit_limit though nothing is loaded", after - before);
+            found.problem_or_others(first, last, text);
+        }
+        found.notes = vec![format!("{before} bytes count against bpf_jit_limit")];
+    }
+    found.needs("refusals", cannot(steps).unwrap_or("no load was refused"))
 }
 
 /// At the end of the module area: ENOTSUPP or ENOMEM.

@@ -7,7 +7,7 @@ use crate::placement::mapping::PageSize;
 use crate::selftest::subject::Facts;
 use crate::selftest::trace::{Event, Mapped, Step, cannot};
 
-/// Pages of images are read-only and executable, their aliases in the direct map are not executable.
+/// Pages of images, and of modules in the same area, are read-only and executable, their aliases in the direct map are not executable.
 pub fn protection(_: &Facts, steps: &[Step]) -> Findings {
     let mut found = Findings::default();
     for step in steps {
@@ -17,7 +17,7 @@ pub fn protection(_: &Facts, steps: &[Step]) -> Findings {
             match page.text {
                 None => found.problem(format!("the code at {at} is not mapped")),
                 Some(Mapped { writable, executable, size }) => {
-                    found.count("pages", 1);
+                    found.count(if page.of_module { "pages of modules" } else { "pages" }, 1);
                     found.count(if size == PageSize::Small { "by 4 KiB" } else { "by 2 MiB or more" }, 1);
                     if writable {
                         found.problem(format!("the code at {at} is writable"));
@@ -34,6 +34,9 @@ pub fn protection(_: &Facts, steps: &[Step]) -> Findings {
                 }
             }
         }
+    }
+    if !found.counts.contains_key("pages of modules") {
+        found.notes = vec!["no module is loaded here: nothing lies beside module text".to_owned()];
     }
     found.needs("pages", cannot(steps).unwrap_or("no page was looked at"))
 }

@@ -100,11 +100,19 @@ pub fn classic(facts: &Facts, steps: &[Step]) -> Findings {
     found
 }
 
-/// While all CPUs load at once: no overlap, right results, no refusals.
+/// While all CPUs load at once: no overlap, right results, no refusals, bytes and headers as they should be.
 pub fn concurrency(facts: &Facts, steps: &[Step]) -> Findings {
     let lanes: BTreeSet<u16> = steps.iter().map(|step| step.lane).collect();
     let mut found = results(facts, steps);
     found.add(super::layout::overlap(facts, steps));
+    // Where memory cannot be read all the rest still holds.
+    for looked_at in [
+        super::layout::header(facts, steps),
+        super::memory::bytes(facts, steps),
+        super::memory::neighbours(facts, steps),
+    ] {
+        found.add(Findings { skip: None, ..looked_at });
+    }
     found.notes = vec![format!("{} loaders at once", lanes.len())];
     found
 }

@@ -3,7 +3,7 @@
 use oorandom::Rand32;
 
 use super::{Script, plain};
-use crate::selftest::body::Kind;
+use crate::selftest::body::{Body, Kind};
 use crate::selftest::operation::{Lanes, Op};
 use crate::selftest::subject::Facts;
 
@@ -13,8 +13,15 @@ pub fn concurrent(facts: &Facts, random: &mut Rand32) -> Lanes {
     let slots = (facts.most_held / lanes).max(1);
     let lane = |random: &mut Rand32| {
         let mut script = Script::new(facts, random);
-        script.churn(slots, 400, 2, |random| if random.rand_range(0..12) == 0 { Kind::Classic } else { Kind::Plain });
-        script.ops.push(Op::Survey);
+        let mut loaded = vec![false; usize::from(slots)];
+        for _ in 0..4 {
+            script.churn_on(&mut loaded, 100, 2, |random| {
+                if random.rand_range(0..12) == 0 { Kind::Classic } else { Kind::Plain }
+            });
+            // Some of it was looked at before, and others have loaded and freed beside it since.
+            script.each((0..slots).step_by(4), |slot| Op::Inspect { slot });
+        }
+        script.ops.push(Op::Programs);
         script.ops
     };
     (0..lanes).map(|_| lane(random)).collect()
@@ -41,6 +48,27 @@ pub fn failing(facts: &Facts, random: &mut Rand32) -> Lanes {
     }
     (0..4).for_each(|slot| script.run(slot));
     script.ops.push(Op::Survey);
+    script.done()
+}
+
+/// Loads and unloads, then filters until the limit is reached, asking before, between and after what counts against it.
+pub fn jit_limit(facts: &Facts, random: &mut Rand32) -> Lanes {
+    const ROOM: u32 = 32 << 10;
+    let mut script = Script::new(facts, random);
+    let (most, filters) = (facts.most_held, facts.most_held / 2);
+    script.ops.extend([Op::Survey, Op::Charged]);
+    script.churn(most, 300, 64, plain);
+    script.each(0..most, |slot| Op::Unload { slot });
+    script.ops.extend([Op::Settle, Op::Charged, Op::JitLimit(Some(ROOM))]);
+    for slot in 0..filters {
+        // No matter how a JIT encodes it, twenty of them take more than there is.
+        let body = Body { steps: 600, ..script.body(Kind::Classic) };
+        script.ops.push(Op::Load { slot, body });
+    }
+    script.ops.push(Op::JitLimit(None));
+    (0..filters).for_each(|slot| script.run(slot));
+    script.each(0..filters, |slot| Op::Unload { slot });
+    script.ops.extend([Op::Settle, Op::Charged, Op::Survey]);
     script.done()
 }
 

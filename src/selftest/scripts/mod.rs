@@ -9,7 +9,7 @@ use super::body::{Body, Kind};
 use super::operation::{Lanes, Op};
 use super::subject::Facts;
 
-pub use self::limits::{area_end, concurrent, descriptors, failing, pressed};
+pub use self::limits::{area_end, concurrent, descriptors, failing, jit_limit, pressed};
 pub use self::packs::{fragmented, holes, leaks, mapped, packs, watched};
 
 /// A sequence being written.
@@ -77,9 +77,13 @@ impl<'a> Script<'a> {
 
     /// Loads and unloads at random, running some of what is there.
     fn churn(&mut self, slots: u16, ops: u32, run_one_in: u32, kind: impl Fn(&mut Rand32) -> Kind) {
-        let mut loaded = vec![false; usize::from(slots)];
+        self.churn_on(&mut vec![false; usize::from(slots)], ops, run_one_in, kind);
+    }
+
+    /// The same where some slots are `loaded` already.
+    fn churn_on(&mut self, loaded: &mut [bool], ops: u32, run_one_in: u32, kind: impl Fn(&mut Rand32) -> Kind) {
         for _ in 0..ops {
-            let slot = self.random.rand_range(0..u32::from(slots)) as u16;
+            let slot = self.random.rand_range(0..loaded.len() as u32) as u16;
             if loaded[usize::from(slot)] {
                 if self.random.rand_range(0..run_one_in) == 0 {
                     self.run(slot);
@@ -113,7 +117,8 @@ pub fn churn(facts: &Facts, random: &mut Rand32) -> Lanes {
     // Subprograms are many images in one slot.
     let slots = (facts.most_held / 2).max(1);
     script.churn(slots, 900, 16, |random| if random.rand_range(0..16) == 0 { Kind::Subprograms } else { Kind::Plain });
-    script.ops.push(Op::Survey);
+    // Not more: reading all of vmalloc memory would take as long as a hundred loads.
+    script.ops.push(Op::Programs);
     script.done()
 }
 

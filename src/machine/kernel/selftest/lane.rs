@@ -1,6 +1,7 @@
 //! One loader: a thread on a CPU of its own, with the programs it holds.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -34,6 +35,8 @@ pub struct Shared<'a> {
     pub account: &'a Account,
     pub look: &'a Look,
     pub extable: &'a [bpf_insn],
+    /// What this test's programs are called.
+    pub name: &'a CStr,
     pub packs: &'a super::packs::Packs,
 }
 
@@ -120,6 +123,10 @@ impl<'a> Lane<'a> {
         }
     }
 
+    fn load_named(&self, kind: ProgramType, insns: &[bpf_insn]) -> io::Result<OwnedFd> {
+        sys::load_program(kind, self.shared.name, insns)
+    }
+
     fn try_load(&self, body: Body) -> io::Result<Held> {
         let mut held = Held { body, places: Vec::new(), programs: Vec::new(), _array: None, sockets: None };
         match body.kind {
@@ -133,14 +140,14 @@ impl<'a> Lane<'a> {
             Kind::TailCalls => {
                 let array = prog_array(body.parts + 1).map_err(io::Error::other)?;
                 for link in 0..=body.parts {
-                    let program = sys::load_program(ProgramType::SchedCls, &code::link(&body, link, array.as_fd()))?;
+                    let program = self.load_named(ProgramType::SchedCls, &code::link(&body, link, array.as_fd()))?;
                     set_program(&array, link, program.as_fd()).map_err(io::Error::other)?;
                     held.programs.push(program);
                 }
                 held._array = Some(array);
             }
-            Kind::Extable => held.programs.push(sys::load_program(ProgramType::RawTracepoint, self.shared.extable)?),
-            _ => held.programs.push(sys::load_program(ProgramType::SchedCls, &code::program(&body))?),
+            Kind::Extable => held.programs.push(self.load_named(ProgramType::RawTracepoint, self.shared.extable)?),
+            _ => held.programs.push(self.load_named(ProgramType::SchedCls, &code::program(&body))?),
         }
         for program in &held.programs {
             for image in sys::images(program.as_fd())? {
@@ -213,10 +220,9 @@ impl<'a> Lane<'a> {
             };
         }
         self.shared.account.admit(self.number, self.loose + held.programs.len() as u32, &self.is_free())?;
-        let first_of_each =
-            held.programs.iter().filter_map(|program| sys::images(program.as_fd()).ok()?.first().copied());
-        for image in first_of_each.collect::<Vec<_>>() {
-            let base = pack::base(&image);
+        // Links of a chain have one image each; of functions the first stands for all.
+        for place in held.places.iter().take(held.programs.len()) {
+            let base = pack::base(&place.image);
             let word = self.shared.look.word(base).unwrap_or(0);
             self.shared.account.register(self.number, base, word, 1 + std::mem::take(&mut self.loose));
         }
@@ -231,12 +237,18 @@ impl<'a> Lane<'a> {
         }
         let failed =
             |error: io::Error| MachineError::failed(format!("failed to load a program behind filters: {error}"));
-        let program = sys::load_program(ProgramType::SchedCls, &code::program(&Body::plain(1, 1))).map_err(failed)?;
+        let program = self.load_named(ProgramType::SchedCls, &code::program(&Body::plain(1, 1))).map_err(failed)?;
         let image = sys::images(program.as_fd()).map_err(failed)?[0];
         self.shared.account.taken(pack::base(&image)..pack::end(&image));
         let word = self.shared.look.word(pack::base(&image)).map_err(failed)?;
         self.shared.account.register(self.number, pack::base(&image), word, 1 + std::mem::take(&mut self.loose));
         Ok(())
+    }
+
+    /// A filter was closed that is in no slot: waits until it is free.
+    pub fn filter_gone(&mut self) -> Result<()> {
+        self.loose += 1;
+        self.settle().map(drop)
     }
 
     fn settle(&mut self) -> Result<Event> {

@@ -1,16 +1,23 @@
 //! What a test changes of this process, or of the host where that was allowed, and gives back.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::charge::{self, LIMIT, Unprivileged};
 use super::survey::meminfo;
 use crate::selftest::trace::Event;
 
 const HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
+/// Why nothing is refused at the limit.
+const INTERPRETED: &str =
+    "what gets no memory for its code is interpreted here: this kernel is built without CONFIG_BPF_JIT_ALWAYS_ON";
+/// How long memory may still count against the limit once it is free.
+const BOUNDED: Duration = Duration::from_secs(2);
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
 /// What has been changed. Dropping it gives all of it back.
@@ -19,6 +26,10 @@ pub struct Changes {
     memory: Vec<u8>,
     descriptors: Option<Rlimit>,
     harden: Option<Restorer>,
+    /// What may be loaded, before the limit is restored.
+    unprivileged: Option<Unprivileged>,
+    jit_limit: Option<Restorer>,
+    charged: Option<u64>,
 }
 
 impl Changes {
@@ -55,6 +66,50 @@ impl Changes {
         }
     }
 
+    /// What counts against bpf_jit_limit. Frees that are not over yet are waited for, but not for ever.
+    pub fn charged(&mut self, mut freed: impl FnMut() -> io::Result<()>) -> Event {
+        let cannot = |error: &dyn std::fmt::Display| Event::CannotHere(format!("`{LIMIT}` cannot be lowered: {error}"));
+        if let Err(error) = self.restore_limit_later() {
+            return cannot(&error);
+        }
+        let began = Instant::now();
+        loop {
+            let bytes = match charge::charged(&mut freed) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Event::CannotHere(INTERPRETED.to_owned()),
+                Err(error) => return cannot(&error),
+            };
+            if self.charged.is_none_or(|before| bytes <= before) || began.elapsed() > BOUNDED {
+                self.charged.get_or_insert(bytes);
+                return Event::Charged(bytes);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Leaves `room` bytes below the limit to this thread, which loads without CAP_BPF then; or restores both.
+    pub fn jit_limit(&mut self, room: Option<u32>) -> Event {
+        let (Some(room), Some(charged)) = (room, self.charged) else {
+            (self.unprivileged, self.jit_limit) = (None, None);
+            return Event::Done;
+        };
+        let set = self.restore_limit_later().and_then(|()| charge::set_limit(charged + u64::from(room)));
+        match set.and_then(|()| Unprivileged::new()) {
+            Ok(unprivileged) => {
+                self.unprivileged = Some(unprivileged);
+                Event::Done
+            }
+            Err(error) => Event::CannotHere(format!("`{LIMIT}` cannot be lowered: {error}")),
+        }
+    }
+
+    fn restore_limit_later(&mut self) -> io::Result<()> {
+        if self.jit_limit.is_none() {
+            self.jit_limit = Some(Restorer::start(LIMIT)?);
+        }
+        Ok(())
+    }
+
     /// Sets bpf_jit_harden to `level`, or to what it was.
     pub fn harden(&mut self, level: Option<u8>) -> Event {
         let Some(level) = level else {
@@ -62,7 +117,7 @@ impl Changes {
             return Event::Done;
         };
         if self.harden.is_none() {
-            match Restorer::start() {
+            match Restorer::start(HARDEN) {
                 Ok(restorer) => self.harden = Some(restorer),
                 Err(error) => {
                     return Event::CannotHere(format!("`{HARDEN}` could not be restored afterwards: {error}"));
@@ -89,10 +144,10 @@ struct Restorer {
 }
 
 impl Restorer {
-    fn start() -> std::io::Result<Self> {
-        let value = fs::read_to_string(HARDEN)?;
+    fn start(path: &str) -> std::io::Result<Self> {
+        let value = fs::read_to_string(path)?;
         let mut command = Command::new("/proc/self/exe");
-        command.args(["selftest", "--restore", &format!("{HARDEN}={}", value.trim())]);
+        command.args(["selftest", "--restore", &format!("{path}={}", value.trim())]);
         // A group of its own: what kills ours must not kill it.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let mut child = command.spawn()?;

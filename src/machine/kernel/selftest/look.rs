@@ -43,7 +43,7 @@ pub fn open() -> Result<(Look, Vec<bpf_insn>)> {
             .unwrap_or_default())
     };
     let look = insns("look").map_err(|error| cannot(&error))?;
-    let program = sys::load_program(ProgramType::RawTracepoint, &look).map_err(|error| cannot(&error))?;
+    let program = sys::load_program(ProgramType::RawTracepoint, c"itlbench", &look).map_err(|error| cannot(&error))?;
     // A kernel that does not know the helper refuses it: the loader says so when it is asked for it.
     Ok((Look { program }, insns("extable").unwrap_or_default()))
 }

@@ -1,6 +1,7 @@
 //! How pages are mapped: once for all programs, or again and again while others load.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -20,9 +21,11 @@ fn mapped(leaf: &Leaf) -> Mapped {
     Mapped { size: leaf.size, writable: leaf.writable, executable: leaf.executable }
 }
 
-/// The pages of `images`, and their aliases in the direct map.
+/// The pages of `images`, the first page of text of each kernel module, and the aliases of all in the direct map.
 pub fn look_up(looks: &mut Looks, images: &[Image]) -> Event {
-    let pages = observed::pages_of(images);
+    let modules = module_pages(&fs::read_to_string("/proc/modules").unwrap_or_default());
+    let mut pages = observed::pages_of(images);
+    pages.extend(&modules);
     let text = match looks.leaves(&pages) {
         Ok(seen) => seen.leaves,
         Err(reason) => return Event::CannotHere(format!("page tables cannot be read: {reason}")),
@@ -33,10 +36,20 @@ pub fn look_up(looks: &mut Looks, images: &[Image]) -> Event {
         looks.leaves(&aliases.into_iter().collect::<Vec<_>>()).map(|seen| seen.leaves).unwrap_or_default();
     let page = |page: &u64| MappedPage {
         page: *page,
+        of_module: modules.contains(page),
         text: text.get(page).map(mapped),
         alias: alias_of(page, looks).and_then(|alias| alias_leaves.get(&alias)).map(mapped),
     };
     Event::Mapped(pages.iter().map(page).collect())
+}
+
+/// First pages of modules, as /proc/modules shows them; a module begins with its text.
+fn module_pages(text: &str) -> BTreeSet<u64> {
+    let page = |line: &str| {
+        let address = line.split_whitespace().nth(5)?.strip_prefix("0x")?;
+        Some(Addr(u64::from_str_radix(address, 16).ok()?).page()).filter(|page| *page > 0)
+    };
+    text.lines().filter_map(page).collect()
 }
 
 /// A thread that walks the page tables of the module area without pause.
@@ -84,4 +97,15 @@ fn watch(first: Addr, stop: &AtomicBool, ready: &std::sync::mpsc::Sender<()>) ->
     }
     seen.writable_executable = both.into_iter().collect();
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_where_proc_says_unless_their_addresses_are_hidden() {
+        let text = "tls 110592 0 - Live 0xffffffffc0401000\nvirtio_rng 16384 1 tls, Live 0xffffffffc0350000 (E)\nhidden 4096 0 - Live 0x0000000000000000\n";
+        assert_eq!(module_pages(text), BTreeSet::from([0xf_ffff_fffc_0350, 0xf_ffff_fffc_0401]));
+    }
 }

@@ -2,6 +2,7 @@
 //! looks at what no run looks at, and paces every unload by an account of the frees under way.
 
 mod account;
+mod charge;
 mod code;
 mod lane;
 mod limits;
@@ -10,10 +11,11 @@ mod mapping;
 mod packs;
 mod survey;
 
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use libbpf_sys::bpf_insn;
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -59,15 +61,18 @@ struct Stage {
     extable: Vec<bpf_insn>,
     packs: Packs,
     stop: Arc<AtomicBool>,
-    /// Programs of our name that are not of the test: the one that looks at memory, and those of other processes.
-    not_ours: u32,
+    /// What the programs of this test alone are called: other processes of ours may load at the same time.
+    name: CString,
+    /// Loads of all sequences before this one.
+    loads_before: u64,
 }
 
 impl KernelSubject {
     /// Opens what looks at the kernel, shows with one program that the kernel still frees, and finds out what it offers.
     pub fn open(allowed: Allowed, stop: Arc<AtomicBool>) -> Result<Self> {
         let (look, extable) = look::open()?;
-        canary(&look)?;
+        let name = own_name();
+        canary(&look, &name)?;
         let facts = Facts {
             kernel: kernel_release(),
             cpus: usable_cpus()?,
@@ -80,9 +85,8 @@ impl KernelSubject {
             no_fail_nth: limits::no_fail_nth(),
             slow: None,
         };
-        let not_ours = survey::survey(&[], sys::PROGRAM_NAME).own;
         let (account, packs) = (Account::default(), Packs::default());
-        let stage = Stage { facts, account, look, extable, packs, stop, not_ours };
+        let stage = Stage { facts, account, look, extable, packs, stop, name, loads_before: 0 };
         let mut subject = Self { stage, looks: pagewalk::open(), tally: Tally::default() };
         subject.calibrate()?;
         Ok(subject)
@@ -123,7 +127,13 @@ impl Stage {
         let cpus = &self.facts.cpus;
         // A loader alone stays away from the lowest CPUs, which take most interrupts.
         let cpu = if lanes.len() == 1 { cpus[cpus.len() - 1] } else { cpus[number % cpus.len()] };
-        let shared = Shared { account: &self.account, look: &self.look, extable: &self.extable, packs: &self.packs };
+        let shared = Shared {
+            account: &self.account,
+            look: &self.look,
+            extable: &self.extable,
+            name: &self.name,
+            packs: &self.packs,
+        };
         let with_packs = lanes.iter().flatten().any(|op| matches!(op, Op::Remains { .. }));
         Lane::new(number as u16, cpu, shared, with_packs)
     }
@@ -131,7 +141,7 @@ impl Stage {
     /// Carries out the sequence of loader `number`.
     fn play(&self, number: usize, lanes: &[Vec<Op>], began: Instant, looks: Option<&mut Looks>) -> Result<Played> {
         let mut lane = self.lane(number, lanes)?;
-        let playing = Playing { stage: self, began, changes: Changes::default(), watcher: None, looks };
+        let playing = Playing { stage: self, began, changes: Changes::default(), failing: false, watcher: None, looks };
         playing.play(&mut lane, &lanes[number])
     }
 }
@@ -149,6 +159,8 @@ struct Playing<'a> {
     stage: &'a Stage,
     began: Instant,
     changes: Changes,
+    /// An allocation of the next load is to fail.
+    failing: bool,
     watcher: Option<Watcher>,
     looks: Option<&'a mut Looks>,
 }
@@ -181,7 +193,9 @@ impl Playing<'_> {
                 None => self.apply(*op, lane),
             };
             let ended_ns = self.began.elapsed().as_nanos() as u64;
-            if let Op::Load { .. } = op {
+            if let Op::Load { .. } = op
+                && std::mem::take(&mut self.failing)
+            {
                 let _ = limits::fail_nth(0);
             }
             played.steps.push(Step { lane: lane.number, began_ns, ended_ns, op: *op, event });
@@ -189,16 +203,16 @@ impl Playing<'_> {
         Ok(())
     }
 
-    fn apply(&mut self, op: Op, lane: &Lane<'_>) -> Event {
+    fn apply(&mut self, op: Op, lane: &mut Lane<'_>) -> Event {
         match op {
             Op::Mapping => match &mut self.looks {
                 Some(looks) => mapping::look_up(looks, &lane.images()),
                 None => Event::CannotHere("page tables are read by one loader alone".to_owned()),
             },
+            Op::Programs => Event::Surveyed(survey::programs(&lane.images(), &self.stage.name.to_string_lossy())),
             Op::Survey => {
-                let mut seen = survey::survey(&lane.images(), sys::PROGRAM_NAME);
-                seen.own = seen.own.saturating_sub(self.stage.not_ours);
-                Event::Surveyed(seen)
+                let loads = self.stage.loads_before + lane.loads;
+                Event::Surveyed(survey::survey(&lane.images(), &self.stage.name.to_string_lossy(), loads))
             }
             Op::Watch(true) => match lane.images().first() {
                 Some(image) => {
@@ -210,8 +224,13 @@ impl Playing<'_> {
             Op::Watch(false) => self.watcher.take().map_or(Event::Nothing, Watcher::stop),
             Op::Pressure(on) => self.changes.pressure(on, self.stage.facts.allowed.pressure_percent),
             Op::Harden(level) => self.changes.harden(level),
+            Op::Charged => self.changes.charged(|| lane.filter_gone().map_err(std::io::Error::other)),
+            Op::JitLimit(room) => self.changes.jit_limit(room),
             Op::FailNth(nth) => match limits::fail_nth(nth) {
-                Ok(()) => Event::Done,
+                Ok(()) => {
+                    self.failing = true;
+                    Event::Done
+                }
                 Err(error) => Event::CannotHere(format!("allocations cannot be made to fail: {error}")),
             },
             Op::Descriptors(left) => self.changes.descriptors(left),
@@ -227,6 +246,7 @@ impl Subject for KernelSubject {
 
     fn play(&mut self, lanes: &[Vec<Op>]) -> Result<Vec<Step>> {
         let began = Instant::now();
+        self.stage.loads_before = self.tally.loads;
         let stage = &self.stage;
         let played: Vec<Result<Played>> = if lanes.len() == 1 {
             vec![stage.play(0, lanes, began, Some(&mut self.looks))]
@@ -256,9 +276,10 @@ impl Subject for KernelSubject {
 }
 
 /// Loads and frees one program. A kernel whose work queue hangs frees nothing any more, and would hang the whole test.
-fn canary(look: &Look) -> Result<()> {
+fn canary(look: &Look, name: &CStr) -> Result<()> {
     let failed = |error: std::io::Error| super::fillers::load_failed("the first program", &error);
-    let program = sys::load_program(ProgramType::SchedCls, &code::program(&Body::plain(1, 4))).map_err(failed)?;
+    let insns = code::program(&Body::plain(1, 4));
+    let program = sys::load_program(ProgramType::SchedCls, name, &insns).map_err(failed)?;
     let images = sys::images(std::os::fd::AsFd::as_fd(&program)).map_err(failed)?;
     let Some(image) = images.first().filter(|image| image.addr.0 != 0) else { return Ok(()) };
     let base = pack::base(image);
@@ -278,6 +299,24 @@ fn canary(look: &Look) -> Result<()> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// `itlbench_` and six digits that no other process draws.
+fn own_name() -> CString {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut digits =
+        (since.as_nanos() as u64 ^ u64::from(std::process::id()) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let mut name = b"itlbench_".to_vec();
+    for _ in 0..6 {
+        name.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(digits % 36) as usize]);
+        digits /= 36;
+    }
+    CString::new(name).unwrap_or_default()
+}
+
+/// What a program of `body` is loaded as; of a chain or a filter nothing can be said without its array or its socket.
+pub fn instructions(body: &Body) -> Vec<bpf_insn> {
+    code::program(body)
 }
 
 fn usable_cpus() -> Result<Vec<u32>> {

@@ -5,6 +5,7 @@
 
 pub mod attach;
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -92,8 +93,8 @@ impl LoadAs<'_> {
         LoadAs { program: libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, attach: 0, target: None };
 }
 
-/// What every program we load is called.
-pub const PROGRAM_NAME: &str = "itlbench";
+/// What every program we load is called, but for those of the selftest.
+const PROGRAM_NAME: &CStr = c"itlbench";
 
 /// Kinds of programs that are loaded from own instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,18 +108,23 @@ pub fn load_sched_cls(insns: &[bpf_insn]) -> io::Result<OwnedFd> {
     load(insns, LoadAs::SCHED_CLS)
 }
 
-/// Loads `insns` as a program of `kind`.
-pub fn load_program(kind: ProgramType, insns: &[bpf_insn]) -> io::Result<OwnedFd> {
-    match kind {
-        ProgramType::SchedCls => load_sched_cls(insns),
+/// Loads `insns` as a program of `kind` called `name`, of which the kernel keeps 15 bytes.
+pub fn load_program(kind: ProgramType, name: &CStr, insns: &[bpf_insn]) -> io::Result<OwnedFd> {
+    let load_as = match kind {
+        ProgramType::SchedCls => LoadAs::SCHED_CLS,
         ProgramType::RawTracepoint => {
-            load(insns, LoadAs { program: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach: 0, target: None })
+            LoadAs { program: libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT, attach: 0, target: None }
         }
-    }
+    };
+    load_named(name, insns, load_as)
 }
 
 /// Loads `insns` as a program of a type.
 pub fn load(insns: &[bpf_insn], load_as: LoadAs<'_>) -> io::Result<OwnedFd> {
+    load_named(PROGRAM_NAME, insns, load_as)
+}
+
+fn load_named(name: &CStr, insns: &[bpf_insn], load_as: LoadAs<'_>) -> io::Result<OwnedFd> {
     // SAFETY: all-zero is a valid value of this plain C struct.
     let mut opts: bpf_prog_load_opts = unsafe { std::mem::zeroed() };
     opts.sz = size_of::<bpf_prog_load_opts>() as _;
@@ -131,7 +137,7 @@ pub fn load(insns: &[bpf_insn], load_as: LoadAs<'_>) -> io::Result<OwnedFd> {
     let fd = unsafe {
         libbpf_sys::bpf_prog_load(
             load_as.program,
-            c"itlbench".as_ptr(),
+            name.as_ptr(),
             c"Dual BSD/GPL".as_ptr(),
             insns.as_ptr(),
             insns.len() as _,

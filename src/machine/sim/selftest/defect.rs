@@ -47,6 +47,8 @@ pub enum Defect {
     OddErrorUnderPressure,
     /// A load that failed half-way stays listed.
     HalfLoaded,
+    /// Some of what a load counts against the limit is never given back.
+    LostCharge,
     /// Without descriptors the kernel says ENOMEM.
     OddErrorWithoutDescriptors,
     /// At the end of the module area the kernel says EFAULT.
@@ -55,7 +57,7 @@ pub enum Defect {
 
 impl Defect {
     /// Every defect, with the name of the subtest that must fail.
-    pub const ALL: [(Self, &'static str); 26] = [
+    pub const ALL: [(Self, &'static str); 27] = [
         (Self::SharedChunk, "overlap"),
         (Self::ShortHeader, "header"),
         (Self::OutsideArea, "inside-pack"),
@@ -80,6 +82,7 @@ impl Defect {
         (Self::WrongWhenConcurrent, "concurrency"),
         (Self::OddErrorUnderPressure, "memory-pressure"),
         (Self::HalfLoaded, "failing-allocations"),
+        (Self::LostCharge, "jit-limit"),
         (Self::OddErrorWithoutDescriptors, "descriptor-limit"),
         (Self::OddErrorAtAreaEnd, "area-end"),
     ];

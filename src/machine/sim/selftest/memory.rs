@@ -19,6 +19,13 @@ pub struct Program {
     spans: Vec<Span>,
 }
 
+impl Program {
+    /// Bytes of all its chunks.
+    pub fn bytes(&self) -> u64 {
+        self.spans.iter().map(|span| u64::from(span.chunks) * CHUNK_BYTES).sum()
+    }
+}
+
 /// How a load goes wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wrong {
@@ -142,7 +149,7 @@ impl Memory {
         let small = |writable, executable| Some(Mapped { size: PageSize::Small, writable, executable });
         pages
             .into_iter()
-            .map(|page| MappedPage { page, text: small(writable, true), alias: small(false, false) })
+            .map(|page| MappedPage { page, of_module: false, text: small(writable, true), alias: small(false, false) })
             .collect()
     }
 

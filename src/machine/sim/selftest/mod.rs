@@ -35,6 +35,7 @@ pub struct SimSubject {
     pending: Vec<Program>,
     state: State,
     lost_kib: u64,
+    lost_charge: u64,
 }
 
 /// What ends with a sequence.
@@ -49,6 +50,7 @@ struct State {
     pressure: bool,
     fail_nth: Option<u32>,
     descriptors: Option<u16>,
+    jit_limit: Option<u64>,
     watching: bool,
     most_packs: u32,
     half_loaded: u32,
@@ -80,11 +82,17 @@ impl SimSubject {
             pending: Vec::new(),
             state: State::default(),
             lost_kib: 0,
+            lost_charge: 0,
         }
     }
 
     fn has(&self, defect: Defect) -> bool {
         self.defect == Some(defect)
+    }
+
+    /// The same where one loads alone: what several see at once is a subtest of its own.
+    fn has_alone(&self, defect: Defect) -> bool {
+        self.has(defect) && self.state.lanes == 1
     }
 
     fn apply(&mut self, lane: u16, op: Op) -> Event {
@@ -96,10 +104,15 @@ impl SimSubject {
             Op::Settle => self.settle(),
             Op::Remains { slot } => self.remains((lane, slot)),
             Op::Mapping => self.mapping(),
-            Op::Survey => self.survey(),
+            Op::Programs | Op::Survey => self.survey(),
             Op::Watch(on) => self.watch(on),
             Op::Pressure(on) => self.set(|state| state.pressure = on),
             Op::Harden(level) => self.set(|state| state.harden = level),
+            Op::Charged => Event::Charged(self.charged()),
+            Op::JitLimit(room) => {
+                let limit = room.map(|room| self.charged() + u64::from(room));
+                self.set(|state| state.jit_limit = limit)
+            }
             Op::FailNth(nth) => self.set(|state| state.fail_nth = Some(nth)),
             Op::Descriptors(left) => self.set(|state| state.descriptors = left),
         }
@@ -123,15 +136,26 @@ impl SimSubject {
         let Some(mut program) = self.memory.load(body, wrong) else {
             return Event::Refused(if self.has(Defect::OddErrorAtAreaEnd) { 14 } else { ENOTSUPP });
         };
+        self.lost_charge += if self.has(Defect::LostCharge) { 64 } else { 0 };
+        if self.state.jit_limit.is_some_and(|limit| self.charged() + program.bytes() > limit) {
+            self.memory.free(&program, false);
+            return Event::Refused(ENOTSUPP);
+        }
         self.tally.loads += 1;
         self.lost_kib += if self.has(Defect::LostPages) { 4 } else { 0 };
-        let shares = self.has(Defect::SharedChunk) && self.state.lanes == 1 && self.state.loads.is_multiple_of(97);
+        let shares = self.has_alone(Defect::SharedChunk) && self.state.loads.is_multiple_of(97);
         if shares && let Some(other) = self.slots.values().find(|other| !other.places.is_empty()) {
             program.places[0].image.addr = other.places[0].image.addr;
         }
         let places = program.places.clone();
         self.slots.insert(key, program);
         Event::Loaded(places)
+    }
+
+    /// What counts against the limit: others' code, and all of ours that is not freed yet.
+    fn charged(&self) -> u64 {
+        const OTHERS: u64 = 12_864;
+        OTHERS + self.lost_charge + self.slots.values().chain(&self.pending).map(Program::bytes).sum::<u64>()
     }
 
     fn refusal(&mut self) -> Option<i32> {
@@ -160,7 +184,7 @@ impl SimSubject {
         let alone = state.lanes == 1;
         match self.defect {
             Some(Defect::WrongAfterMany) => alone && !state.classic && state.loads > 120 && kind == Kind::Plain,
-            Some(Defect::WrongAfterFree) => state.settled,
+            Some(Defect::WrongAfterFree) => state.settled && !state.classic,
             Some(Defect::WrongOnOneCpu) => cpu == Some(1),
             Some(Defect::WrongSubprograms) => kind == Kind::Subprograms && state.harden.is_none(),
             Some(Defect::WrongTailCalls) => kind == Kind::TailCalls,
@@ -179,8 +203,9 @@ impl SimSubject {
         let Some(program) = self.slots.get(&key) else { return Event::Nothing };
         let inspected = program.places.iter().map(|place| Inspected {
             image: place.image,
-            header: self.memory.header(program, &place.image) - if self.has(Defect::ShortHeader) { 64 } else { 0 },
-            differing: u32::from(self.has(Defect::FlippedByte)),
+            header: self.memory.header(program, &place.image)
+                - if self.has_alone(Defect::ShortHeader) { 64 } else { 0 },
+            differing: u32::from(self.has_alone(Defect::FlippedByte)),
             digest: self.memory.digest(&place.image),
         });
         Event::Inspected(inspected.collect())
@@ -206,7 +231,7 @@ impl SimSubject {
             if self.has(Defect::LostChunks) && small {
                 continue;
             }
-            self.memory.free(program, self.has(Defect::ScribbledNeighbour));
+            self.memory.free(program, self.has_alone(Defect::ScribbledNeighbour));
         }
         pending.iter().map(|program| program.body.frees()).sum()
     }
@@ -246,6 +271,8 @@ impl SimSubject {
             own: self.slots.values().map(|program| program.body.frees()).sum::<u32>() + half,
             areas,
             packs: Some((kept, pages)),
+            loads: self.tally.loads,
+            program_areas: Some(3 + (self.lost_kib / 4) as u32),
             vmalloc_kib: 10_000 + pages * 4 + self.lost_kib,
             direct_map_4k_kib: 60_000,
         })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::selftest::reading::{self, State};
 use crate::selftest::session::run;
 use crate::selftest::suite::all;
 use crate::selftest::{Ktap, Plan};
@@ -42,6 +43,10 @@ fn every_defect_fails_its_own_subtest_and_no_other() {
         for (defect, name, session) in sessions {
             let text = session.join().expect("a session");
             assert_eq!(failed(&text), [name], "{defect:?}\n{text}");
+            let read = reading::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            let failed: Vec<&str> =
+                read.iter().filter(|one| one.state == State::Failed).map(|one| &*one.name).collect();
+            assert_eq!(failed, [name], "as a parser of KTAP has it");
         }
     });
 }
