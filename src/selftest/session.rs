@@ -17,6 +17,8 @@ use crate::machine::MachineError;
 const MOST_PROBLEMS: usize = 5;
 /// Steps of a reproducing sequence that are printed.
 const MOST_STEPS: usize = 60;
+/// Rounds in which nothing was seen of what a subtest is about; if these are the first, it is skipped.
+const MOST_BLIND: u32 = 3;
 /// How long a failing sequence is shrunk.
 const SHRINK_FOR: Duration = Duration::from_secs(20);
 
@@ -62,6 +64,7 @@ fn one(plan: &Plan<'_>, subtest: &Subtest, subject: &mut dyn Subject, ktap: &mut
     let share = share(plan, subtest);
     let mut found = Findings::default();
     let (mut rounds, mut loaded, mut kept) = (0u32, 0, None);
+    let (mut blind, mut why) = (0, None);
     loop {
         let lanes = script(plan.seed, subtest, subject, rounds);
         loaded += loads(&lanes);
@@ -69,8 +72,11 @@ fn one(plan: &Plan<'_>, subtest: &Subtest, subject: &mut dyn Subject, ktap: &mut
         if kept.is_none() && subtest.over_rounds {
             kept = steps.iter().find(|step| step.op == Op::Survey).cloned();
         }
-        let findings = (subtest.check)(subject.facts(), &steps);
+        let mut findings = (subtest.check)(subject.facts(), &steps);
         let failed = !findings.problems.is_empty();
+        if let Some(reason) = findings.skip.take() {
+            (blind, why) = (blind + 1, Some(reason));
+        }
         found.add(findings);
         rounds += 1;
         if failed {
@@ -78,20 +84,29 @@ fn one(plan: &Plan<'_>, subtest: &Subtest, subject: &mut dyn Subject, ktap: &mut
             reproduce(lanes, subtest, subject, ktap)?;
             return Ok(Outcome::Fail);
         }
-        if subtest.weight == 0 || began.elapsed() >= share || found.skip.is_some() {
+        let hopeless = blind == rounds && blind == MOST_BLIND;
+        if subtest.weight == 0 || began.elapsed() >= share || hopeless {
             break;
         }
     }
-    if let Some(reason) = found.skip {
-        return Ok(Outcome::Skip(reason));
+    match why {
+        Some(reason) if blind == rounds => return Ok(Outcome::Skip(reason)),
+        Some(reason) => ktap.note(&format!("{}: {blind} rounds saw nothing: {reason}", subtest.name))?,
+        None => {}
     }
-    let counts: Vec<String> = found.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
     let rate = format!("{rounds} rounds, {loaded} loads in {:.2} s", began.elapsed().as_secs_f64());
+    say(subtest, &found, &rate, ktap)?;
+    Ok(Outcome::Pass)
+}
+
+/// What was looked at in all rounds, and what a reader should know of the last.
+fn say(subtest: &Subtest, found: &Findings, rate: &str, ktap: &mut Ktap<'_>) -> Result<()> {
+    let counts: Vec<String> = found.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
     ktap.note(&format!("{}: {}; {rate}", subtest.name, counts.join(", ")))?;
     for note in &found.notes {
         ktap.note(&format!("{}: {note}", subtest.name))?;
     }
-    Ok(Outcome::Pass)
+    Ok(())
 }
 
 /// Its part of the time, by weight.

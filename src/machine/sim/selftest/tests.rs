@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::selftest::checks::Findings;
 use crate::selftest::reading::{self, State};
 use crate::selftest::session::run;
 use crate::selftest::suite::all;
-use crate::selftest::{Ktap, Plan};
+use crate::selftest::{Ktap, Plan, Subtest};
 
 const ALLOWED: Allowed = Allowed { sysctls: true, pressure_percent: 50, fill_area: true, slow: false };
 
@@ -67,6 +68,32 @@ fn a_failure_says_its_seed_and_the_shortest_sequence() {
     let sequence = text.split("the shortest sequence found has 2 of ").nth(1).unwrap_or_else(|| panic!("{text}"));
     let steps: Vec<&str> = sequence.lines().skip(1).take(2).collect();
     assert!(steps[0].starts_with("#   load ") && steps[1].starts_with("#   run "), "{steps:?}");
+}
+
+/// Sees nothing wherever the first program has few steps, which every second has.
+fn sees_long_ones(_: &Facts, steps: &[Step]) -> Findings {
+    let mut found = Findings::default();
+    let long = steps.iter().filter_map(Step::loaded).take(1).filter(|(_, body, _)| body.steps > 80);
+    found.count("long ones", long.count() as u64);
+    found.needs("long ones", "it was short")
+}
+
+#[test]
+fn a_round_that_saw_nothing_does_not_undo_those_that_did() {
+    let results = all().into_iter().find(|subtest| subtest.name == "results").expect("a subtest");
+    let (mut passed, mut skipped) = (0, 0);
+    for seed in 0..24 {
+        let mut out = Vec::new();
+        let mut ktap = Ktap::begin(&mut out, 1).expect("written");
+        let subtests = [Subtest { check: sees_long_ones, ..results }];
+        let plan = Plan { subtests: &subtests, seed, time: Duration::from_millis(60) };
+        run(&plan, &mut SimSubject::new(seed, ALLOWED, None), &mut ktap).expect("a session");
+        let text = String::from_utf8(out).expect("text");
+        let blind = text.contains(" rounds saw nothing: it was short");
+        passed += u32::from(text.contains("ok 1 results\n") && blind);
+        skipped += u32::from(text.contains("ok 1 results # SKIP it was short"));
+    }
+    assert!(passed >= 8 && skipped >= 1, "{passed} passed with blind rounds, {skipped} skipped");
 }
 
 #[test]
