@@ -110,7 +110,7 @@ pub struct Geometry {
 }
 
 /// The iTLB, and what it holds now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Itlb {
     l1: Store,
     l2: Store,
@@ -148,7 +148,7 @@ impl Itlb {
 }
 
 /// The arrays of one level.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Store {
     small: Entries,
     huge: Option<Entries>,
@@ -169,7 +169,7 @@ impl Store {
 }
 
 /// An array in the form that suits its associativity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Entries {
     Rows(Rows),
     List(List),
@@ -195,7 +195,7 @@ impl Entries {
 }
 
 /// Sets of few ways, each a row with the most recent key first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Rows {
     keys: Box<[u64]>,
     ways: usize,
@@ -228,7 +228,7 @@ impl Rows {
 }
 
 /// One entry of a fully associative array.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Node {
     key: u64,
     /// Next in the chain of its bucket.
@@ -238,7 +238,7 @@ struct Node {
 }
 
 /// A fully associative array: a list from the most to the least recent, and buckets to find a key in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct List {
     nodes: Box<[Node]>,
     buckets: Box<[u16]>,

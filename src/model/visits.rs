@@ -90,6 +90,11 @@ impl Visits {
         self.deal.slots()
     }
 
+    /// Visits after which the order repeats itself; `None` for draws, which do so after 2^32.
+    pub fn period(&self) -> Option<u32> {
+        (!self.drawn).then(|| self.deal.slots())
+    }
+
     /// The position to visit now; the next call gives the one after it.
     pub fn advance(&mut self) -> usize {
         let slots = self.deal.slots();

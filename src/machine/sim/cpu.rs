@@ -47,6 +47,15 @@ struct Cost {
     second_level_hits: u64,
 }
 
+impl Cost {
+    fn add(&mut self, other: Self, times: u64) {
+        self.cycles += other.cycles * times;
+        self.instructions += other.instructions * times;
+        self.walks += other.walks * times;
+        self.second_level_hits += other.second_level_hits * times;
+    }
+}
+
 /// The CPU with its iTLB, its noise and its counters.
 #[derive(Debug)]
 pub struct Cpu {
@@ -91,12 +100,7 @@ impl Cpu {
     pub fn run_programs(&mut self, images: &[Image], visits: &mut Visits, run: Run, runs: u32) -> u64 {
         self.interrupt();
         self.shoot_down();
-        let mut cost = Cost::default();
-        for _ in 0..runs {
-            for _ in 0..run.executions {
-                self.execute(&images[visits.advance()], &mut cost);
-            }
-        }
+        let mut cost = self.execute_in_order(images, visits, u64::from(run.executions) * u64::from(runs));
         cost.cycles += run.dispatch * u64::from(run.executions) * u64::from(runs);
         self.account(cost, run, runs)
     }
@@ -109,13 +113,12 @@ impl Cpu {
 
     /// A victim fetches from each of its pages in turn, `rounds` times; nanoseconds it took.
     pub fn run_victim(&mut self, pages: u32, rounds: u32) -> u64 {
-        let mut cost = Cost::default();
         self.shoot_down();
-        for _ in 0..rounds {
-            for page in 0..u64::from(pages) {
-                self.execute(&Image { addr: Addr(VICTIM_BASE + page * PAGE_BYTES), len: 64 }, &mut cost);
-            }
-        }
+        let image = |page| Image { addr: Addr(VICTIM_BASE + page * PAGE_BYTES), len: 64 };
+        let images: Vec<Image> = (0..u64::from(pages)).map(image).collect();
+        let cost = self.execute_rounds(u64::from(rounds), |cpu, cost| {
+            images.iter().for_each(|image| cpu.execute(image, cost));
+        });
         (cost.cycles as f64 * self.load_factor * 0.4) as u64
     }
 
@@ -147,6 +150,31 @@ impl Cpu {
     /// What the noise meters saw since the start of the machine.
     pub fn neighbours(&self) -> &Neighbours {
         &self.neighbours
+    }
+
+    fn execute_in_order(&mut self, images: &[Image], visits: &mut Visits, executions: u64) -> Cost {
+        let period = visits.period().map_or(u64::MAX, u64::from);
+        let mut visit = |cpu: &mut Self, count: u64, cost: &mut Cost| {
+            (0..count).for_each(|_| cpu.execute(&images[visits.advance()], cost));
+        };
+        let mut cost = self.execute_rounds(executions / period, |cpu, cost| visit(cpu, period, cost));
+        visit(self, executions % period, &mut cost);
+        cost
+    }
+
+    /// Once a whole round has left the iTLB as it found it, every further round costs the same: those are multiplied out.
+    fn execute_rounds(&mut self, rounds: u64, mut round: impl FnMut(&mut Self, &mut Cost)) -> Cost {
+        let mut total = Cost::default();
+        for done in 1..=rounds {
+            let (before, mut cost) = (self.itlb.clone(), Cost::default());
+            round(self, &mut cost);
+            total.add(cost, 1);
+            if self.itlb == before {
+                total.add(cost, rounds - done);
+                break;
+            }
+        }
+        total
     }
 
     fn execute(&mut self, image: &Image, cost: &mut Cost) {
@@ -225,9 +253,36 @@ impl Pmu {
 mod tests {
     use super::*;
     use crate::model::geometry::Named;
+    use crate::workload::Order;
 
     #[test]
     fn the_model_called_simulated_is_this_cpu() {
         assert_eq!(Named::find("simulated").expect("in the table").geometry, GEOMETRY);
+    }
+
+    /// Two CPUs side by side, one of which executes one program after the other, with interrupts in between.
+    #[test]
+    fn rounds_multiplied_out_cost_what_they_cost_one_by_one() {
+        for (order, programs, stride) in [
+            (Order::Sequential, 1, 1),
+            (Order::Sequential, 9, 1),
+            (Order::Permuted, 100, 3),
+            (Order::Permuted, 300, 1),
+            (Order::Random, 100, 2),
+        ] {
+            let image = |at: u64| Image { addr: Addr(at * stride * PAGE_BYTES + 4000), len: 80 + 7 * at as u32 };
+            let images: Vec<Image> = (0..programs).map(image).collect();
+            let (mut quick, mut slow) = (Cpu::new(7), Cpu::new(7));
+            let mut visits = [(); 2].map(|()| Visits::new(order, programs as u32, 7));
+            for executions in [1, 33, 10_032, 998, 3000] {
+                quick.interrupt();
+                slow.interrupt();
+                let cost = quick.execute_in_order(&images, &mut visits[0], executions);
+                let mut one_by_one = Cost::default();
+                (0..executions).for_each(|_| slow.execute(&images[visits[1].advance()], &mut one_by_one));
+                assert_eq!(cost, one_by_one, "{order} {programs} {executions}");
+            }
+            assert_eq!(quick.itlb, slow.itlb, "{order} {programs}");
+        }
     }
 }
