@@ -1,6 +1,6 @@
 //! Tables for other programs: one line a case and metric, numbers at full precision, empty where there is none.
 
-use super::{Summary, units};
+use super::{Summary, columns, units};
 use crate::compare::Effect;
 use crate::compare::pairing::arm_name;
 use crate::samples::Metric;
@@ -20,14 +20,7 @@ pub fn number(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map(|value| value.to_string()).unwrap_or_default()
 }
 
-const HEAD: [&str; 27] = [
-    "workload",
-    "trigger",
-    "body",
-    "programs",
-    "pack",
-    "stride",
-    "offset",
+const BEHIND_CASE: [&str; 20] = [
     "metric",
     "unit",
     "provenance",
@@ -50,13 +43,17 @@ const HEAD: [&str; 27] = [
     "verdict",
 ];
 
+fn head() -> Vec<String> {
+    columns::CASE.iter().chain(&BEHIND_CASE).map(|name| (*name).to_owned()).collect()
+}
+
 /// The figures of every case and metric, echoes too, and on the lines of the other arms the effect against pack on.
 pub fn csv(summary: &Summary<'_>) -> String {
-    let mut text = line(&HEAD.map(str::to_owned));
+    let mut text = line(&head());
     for case in &summary.cases {
         for (&metric, spread) in &case.metrics {
             let (low, high) = spread.interval.unzip();
-            let mut cells = names(&case.case).to_vec();
+            let mut cells = columns::case(&case.case).to_vec();
             cells.extend([
                 super::lkp::key(metric).to_owned(),
                 units::label(metric).to_owned(),
@@ -71,19 +68,6 @@ pub fn csv(summary: &Summary<'_>) -> String {
         }
     }
     text
-}
-
-/// What a case is, in columns.
-pub(in crate::report) fn names(case: &Case) -> [String; 7] {
-    [
-        case.workload.clone(),
-        case.trigger.to_string(),
-        case.body.to_string(),
-        case.programs.to_string(),
-        case.pack.to_string(),
-        case.stride.to_string(),
-        case.offset.to_string(),
-    ]
 }
 
 /// The effect whose candidate `case` is: the same under pack on is its baseline.
@@ -116,7 +100,7 @@ mod tests {
     #[test]
     fn every_arm_but_pack_on_has_its_effect() {
         let text = csv(&Summary::of(&fixture::four_arms_run()));
-        let at = |name: &str| HEAD.iter().position(|head| *head == name).expect("a column");
+        let at = |name: &str| head().iter().position(|head| head == name).expect("a column");
         for line in text.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>()) {
             assert_eq!(line[at("ratio_to_pack_on")].is_empty(), line[at("pack")] == "on", "{line:?}");
             assert_eq!(line[at("verdict")].is_empty(), line[at("pack")] == "on", "{line:?}");
@@ -128,6 +112,6 @@ mod tests {
         assert_eq!(line(&["a,b".to_owned(), "c\"d".to_owned(), String::new()]), "\"a,b\",\"c\"\"d\",\n");
         assert_eq!([Some(f64::NAN), Some(f64::INFINITY), None, Some(0.1)].map(number), ["", "", "", "0.1"]);
         let text = csv(&Summary::of(&fixture::timed_run()));
-        assert!(text.lines().all(|line| line.matches(',').count() == HEAD.len() - 1), "{text}");
+        assert!(text.lines().all(|line| line.matches(',').count() == head().len() - 1), "{text}");
     }
 }

@@ -1,40 +1,29 @@
 //! Every window of a run as CSV or JSON, for other tools: raw counts, one row a window, columns named once.
 //!
-//! Both hold the same columns in the same order. What was not counted is empty in CSV and null in JSON; nothing is rounded.
+//! Both hold the same columns in the same order. What was not counted is empty in CSV and null in JSON; nothing is rounded. The windows
+//! on several CPUs at once, those under churn and the runs of a victim are rows of a `kind` of their own.
+
+mod rows;
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use self::rows::{each_row, fetched};
+use super::{columns, csv::line};
+use crate::model::fetched::Window;
 use crate::runfile::Run;
-use crate::trial::{Sample, Trial};
 
-/// The columns before the counters: what was measured, and the window's own figures.
-const FIXED: [&str; 17] = [
-    "workload",
-    "trigger",
-    "body",
-    "programs",
-    "pack",
-    "stride",
-    "offset",
-    "trial",
-    "sequence",
-    "placed",
-    "pages_4k",
-    "kind",
-    "window",
-    "runs",
-    "executions",
-    "wall_ns",
-    "discarded",
-];
+/// What a row is of, and the window's own figures.
+const BEHIND_CASE: [&str; 11] =
+    ["trial", "sequence", "placed", "pages_4k", "kind", "window", "cpu", "runs", "executions", "wall_ns", "discarded"];
+/// Figures of a victim's run before what was counted of it.
+const OF_VICTIM: [&str; 4] = ["cpu_ns", "exit_code", "bursts", "busy_ns"];
 
 /// The windows of `run` as CSV with a header (RFC 4180, but line feeds alone).
 pub fn csv(run: &Run, out: &mut dyn Write) -> io::Result<()> {
-    let names = columns(run);
-    writeln!(out, "{}", names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(","))?;
-    each_row(run, |row| writeln!(out, "{}", row.iter().map(cell).collect::<Vec<_>>().join(",")))
+    out.write_all(line(&names(run)).as_bytes())?;
+    each_row(run, |row| out.write_all(line(&row.iter().map(cell).collect::<Vec<_>>()).as_bytes()))
 }
 
 /// The windows of `run` as one JSON object: the manifest, `columns`, and `windows` as arrays in their order.
@@ -44,7 +33,7 @@ pub fn json(run: &Run, out: &mut dyn Write) -> io::Result<()> {
         out,
         "{{\"manifest\":{manifest},\"complete\":{},\"columns\":{},\"windows\":[",
         run.complete,
-        json!(columns(run))
+        json!(names(run))
     )?;
     let mut first = true;
     each_row(run, |row| {
@@ -54,86 +43,43 @@ pub fn json(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n]}}")
 }
 
-fn columns(run: &Run) -> Vec<String> {
-    let mut names: Vec<String> = FIXED.iter().map(|name| (*name).to_owned()).collect();
+fn names(run: &Run) -> Vec<String> {
+    let mut names: Vec<String> = columns::CASE.iter().chain(&BEHIND_CASE).map(|name| (*name).to_owned()).collect();
     for group in &run.manifest.groups {
         names.extend(["enabled_ns", "running_ns"].map(|time| format!("{}.{time}", group.name)));
         names.extend(group.events.iter().map(|event| format!("{}.{}", group.name, event.name)));
     }
-    names.extend(run.manifest.meters.iter().map(|meter| format!("meter.{}", word(json!(meter)))));
+    names.extend(run.manifest.meters.iter().map(|meter| format!("meter.{}", cell(&json!(meter)))));
+    if has_fetches(run) {
+        names.extend(fetched(&Window::default()).into_iter().map(|(name, _)| format!("fetched.{name}")));
+    }
+    if let Some(victim) = &run.manifest.victim {
+        names.extend(OF_VICTIM.map(|name| format!("victim.{name}")));
+        let counted = victim.events.iter().map(|counted| (&counted.event.name, counted.side.suffix()));
+        names.extend(counted.map(|(name, side)| format!("victim.{name}{side}")));
+    }
     names
 }
 
-fn each_row(run: &Run, mut take: impl FnMut(Vec<Value>) -> io::Result<()>) -> io::Result<()> {
-    for trial in &run.trials {
-        for (kind, windows) in [("baseline", &trial.baseline), ("sample", &trial.samples)] {
-            for (window, sample) in windows.iter().enumerate() {
-                take(row(run, trial, kind, window, sample))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn row(run: &Run, trial: &Trial, kind: &str, window: usize, sample: &Sample) -> Vec<Value> {
-    let case = &trial.case;
-    let mut row = vec![
-        json!(case.workload),
-        json!(case.trigger.to_string()),
-        json!(case.body.nominal_bytes()),
-        json!(case.programs),
-        json!(case.pack),
-        json!(case.stride.bytes()),
-        json!(case.offset),
-        json!(trial.trial),
-        json!(trial.sequence),
-        json!(u8::from(trial.placed)),
-        json!(trial.footprint.pages_4k),
-        json!(kind),
-        json!(window),
-        json!(sample.runs),
-        json!(sample.executions),
-        json!(sample.wall_ns),
-        json!(sample.discarded),
-    ];
-    for (at, group) in run.manifest.groups.iter().enumerate() {
-        let reading = sample.readings.get(at).filter(|reading| !reading.counts.is_empty());
-        row.extend(
-            [reading.map(|reading| reading.enabled_ns), reading.map(|reading| reading.running_ns)]
-                .map(|time| json!(time)),
-        );
-        row.extend((0..group.events.len()).map(|event| json!(reading.and_then(|reading| reading.counts.get(event)))));
-    }
-    row.extend((0..run.manifest.meters.len()).map(|meter| json!(sample.meters.get(meter))));
-    row
-}
-
-fn word(value: Value) -> String {
-    match value {
-        Value::String(word) => word,
-        other => other.to_string(),
-    }
+/// Whether an emulator looked at the fetches of any window.
+fn has_fetches(run: &Run) -> bool {
+    run.trials.iter().any(|trial| !trial.fetched.is_empty())
 }
 
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => quoted(text),
+        Value::String(text) => text.clone(),
         number => number.to_string(),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    match text.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::CountSide;
     use crate::report::fixture;
+    use crate::trial::record::{Churn, Company, CpuWindow, Parallel, Repetition, Victim, VictimEvent};
 
     fn text(run: &Run, write: fn(&Run, &mut dyn Write) -> io::Result<()>) -> String {
         let mut bytes = Vec::new();
@@ -169,12 +115,76 @@ mod tests {
         assert_eq!(windows[0].as_array().unwrap().len(), document["columns"].as_array().unwrap().len());
         assert_eq!(document["manifest"]["seed"], 1);
         let lost = &windows[run.trials[0].baseline.len() + 1];
-        assert_eq!(lost[FIXED.len() + 2], Value::Null);
+        assert_eq!(lost[columns::CASE.len() + BEHIND_CASE.len() + 2], Value::Null);
+    }
+
+    /// Two windows of each kind of the first trial, as they are written.
+    #[test]
+    fn windows_of_one_trial() {
+        let mut run = fixture::pmu_run();
+        run.trials.truncate(1);
+        run.trials[0].baseline.truncate(2);
+        run.trials[0].samples.truncate(2);
+        insta::assert_snapshot!("windows_csv", text(&run, csv));
+        insta::assert_snapshot!("windows_json", text(&run, json));
     }
 
     #[test]
     fn names_with_commas_are_quoted() {
-        assert_eq!(quoted("cpu/event=0x1,umask=2/"), "\"cpu/event=0x1,umask=2/\"");
-        assert_eq!(quoted("a \"b\", c"), "\"a \"\"b\"\", c\"");
+        let mut run = fixture::pmu_run();
+        run.manifest.groups[0].events[0].name = "cpu/event=0x1,umask=2/".to_owned();
+        assert!(text(&run, csv).contains(",\"core.cpu/event=0x1,umask=2/\","));
+    }
+
+    /// The value of every row of a kind in a column, and of the others.
+    fn of_kind(run: &Run, kind: &str, column: &str) -> [Vec<Value>; 2] {
+        let document: Value = serde_json::from_str(&text(run, json)).unwrap();
+        let at = |name: &str| document["columns"].as_array().unwrap().iter().position(|column| column == name).unwrap();
+        let (kinds, column) = (at("kind"), at(column));
+        let (of, others): (Vec<&Value>, Vec<&Value>) =
+            document["windows"].as_array().unwrap().iter().partition(|row| row[kinds] == kind);
+        [of, others].map(|rows| rows.iter().map(|row| row[column].clone()).collect())
+    }
+
+    #[test]
+    fn windows_in_company_and_runs_of_a_victim_are_rows_too() {
+        let mut run = fixture::pmu_run();
+        let trial = &mut run.trials[0];
+        let part = |wall_ns| CpuWindow { wall_ns, readings: trial.samples[0].readings.clone() };
+        let windows = vec![vec![part(11), part(12)], vec![part(13), part(14)]];
+        trial.parallel = Some(Parallel { cpus: vec![0, 5], runs: 2, executions: 66, windows });
+        trial.churn = Some(Churn {
+            per_s: 7,
+            loads: 1,
+            elapsed_ns: 1,
+            load_latency: None,
+            unload_latency: None,
+            splits: None,
+            windows: trial.samples[..3].to_vec(),
+        });
+        trial.fetched = vec![Window { instructions: 99, ..Window::default() }];
+        trial.tandem = vec![Repetition {
+            company: Company::Programs,
+            wall_ns: 21,
+            cpu_ns: 22,
+            exit_code: 0,
+            counts: vec![Some(23)],
+            bursts: 24,
+            executions: 25,
+            busy_ns: 26,
+        }];
+        let event = run.manifest.groups[0].events[0].clone();
+        run.manifest.victim =
+            Some(Victim { events: vec![VictimEvent { side: CountSide::User, event }], ..Victim::default() });
+        let [walls, _] = of_kind(&run, "parallel", "wall_ns");
+        assert_eq!(walls, [11, 12, 13, 14]);
+        assert_eq!(of_kind(&run, "parallel", "cpu")[0], [0, 5, 0, 5]);
+        assert_eq!(of_kind(&run, "churn", "window")[0], [0, 1, 2]);
+        assert_eq!(of_kind(&run, "sample", "fetched.instructions")[0][..2], [json!(99), Value::Null]);
+        let [counted, others] = of_kind(&run, "victim-beside", "victim.cycles:u");
+        assert_eq!((counted, others.iter().all(Value::is_null)), (vec![json!(23)], true));
+        let lines = text(&run, csv);
+        let width = lines.lines().next().unwrap().split(',').count();
+        assert!(lines.lines().all(|line| line.split(',').count() == width), "{lines}");
     }
 }

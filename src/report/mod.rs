@@ -7,6 +7,7 @@ pub mod beside;
 pub mod calibration;
 pub mod caveats;
 pub mod chart;
+pub mod columns;
 pub mod company;
 pub mod comparison;
 pub mod csv;

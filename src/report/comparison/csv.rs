@@ -2,19 +2,11 @@
 
 use super::View;
 use crate::compare::{Effect, Method};
-use crate::report::csv::{line, names, number};
-use crate::report::{lkp, units};
+use crate::report::csv::{line, number};
+use crate::report::{columns, lkp, units};
 
-const HEAD: [&str; 30] = [
-    "baseline",
-    "candidate",
-    "workload",
-    "trigger",
-    "body",
-    "programs",
-    "pack",
-    "stride",
-    "offset",
+const BEFORE_CASE: [&str; 2] = ["baseline", "candidate"];
+const BEHIND_CASE: [&str; 21] = [
     "metric",
     "unit",
     "provenance",
@@ -38,9 +30,14 @@ const HEAD: [&str; 30] = [
     "verdict",
 ];
 
+fn head() -> Vec<String> {
+    let names = BEFORE_CASE.iter().chain(&columns::CASE).chain(&BEHIND_CASE);
+    names.map(|name| (*name).to_owned()).collect()
+}
+
 /// Every effect, echoes too.
 pub fn csv(view: &View<'_>) -> String {
-    let mut text = line(&HEAD.map(str::to_owned));
+    let mut text = line(&head());
     for effect in view.comparison.candidates.iter().flat_map(crate::compare::Candidate::effects) {
         text += &line(&cells(view, effect));
     }
@@ -51,7 +48,7 @@ fn cells(view: &View<'_>, effect: &Effect) -> Vec<String> {
     let (low, high) = effect.interval.unzip();
     let (shift_low, shift_high) = effect.shift.interval.unzip();
     let mut cells = vec![effect.baseline.name.clone(), effect.candidate.name.clone()];
-    cells.extend(names(&effect.case));
+    cells.extend(columns::case(&effect.case));
     cells.extend([
         lkp::key(effect.metric).to_owned(),
         units::label(effect.metric).to_owned(),
@@ -86,7 +83,7 @@ mod tests {
     #[test]
     fn csv_of_two_kernels() {
         let text = csv(&View::of(&fixture::two_kernels()));
-        assert!(text.lines().all(|line| line.split(',').count() >= HEAD.len()), "{text}");
+        assert!(text.lines().all(|line| line.split(',').count() >= head().len()), "{text}");
         insta::assert_snapshot!(text);
     }
 }

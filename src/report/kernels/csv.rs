@@ -1,23 +1,13 @@
 //! The matrix for other programs: one line a kernel and case.
 
 use super::{Matrix, Range, Row};
-use crate::report::csv::{line, names, number};
+use crate::report::columns;
+use crate::report::csv::{line, number};
 use crate::runfile::Manifest;
 use crate::runfile::manifest::Fetches;
 
-const HEAD: [&str; 32] = [
-    "kernel",
-    "kernel_release",
-    "boots",
-    "append",
-    "arm",
-    "workload",
-    "trigger",
-    "body",
-    "programs",
-    "pack",
-    "stride",
-    "offset",
+const BEFORE_CASE: [&str; 5] = ["kernel", "kernel_release", "boots", "append", "arm"];
+const BEHIND_CASE: [&str; 20] = [
     "trials",
     "trials_left_out",
     "jited_bytes",
@@ -40,9 +30,14 @@ const HEAD: [&str; 32] = [
     "modelled_kernel_walks_per_1000",
 ];
 
+fn head() -> Vec<String> {
+    let names = BEFORE_CASE.iter().chain(&columns::CASE).chain(&BEHIND_CASE);
+    names.map(|name| (*name).to_owned()).collect()
+}
+
 /// Every row; what is not known is empty.
 pub fn csv(matrix: &Matrix<'_>) -> String {
-    let mut text = line(&HEAD.map(str::to_owned));
+    let mut text = line(&head());
     for kernel in &matrix.kernels {
         let manifest = &kernel.runs[0].manifest;
         let append = manifest.guest.as_ref().map(|guest| guest.append.clone()).unwrap_or_default();
@@ -62,7 +57,7 @@ fn cells(row: &Row) -> Vec<String> {
     };
     let freed = row.freed.map(|freed| [freed.poisoned, freed.unmapped, freed.other].map(|n| n.to_string()));
     let mut cells = vec![row.arm.name().to_owned()];
-    cells.extend(names(&row.case));
+    cells.extend(columns::case(&row.case));
     cells.extend([row.trials.to_string(), row.trials_left_out.to_string(), row.jited_bytes.most.to_string()]);
     cells.extend(ends(Some(row.pages_4k)));
     cells.extend(ends(Some(row.regions_2m)));
@@ -92,7 +87,7 @@ mod tests {
     fn csv_of_three_kernels() {
         let runs = fixture::runs();
         let text = csv(&Matrix::of(&runs, Vec::new()));
-        assert!(text.lines().all(|line| line.split(',').count() == HEAD.len()), "{text}");
+        assert!(text.lines().all(|line| line.split(',').count() == head().len()), "{text}");
         insta::assert_snapshot!(text);
     }
 }
