@@ -1,7 +1,7 @@
 //! A comparison of kernels as text for a terminal.
 
 use super::{View, builds, class_word, columns_are, differs, extent};
-use crate::compare::{Candidate, Effect};
+use crate::compare::{Candidate, Effect, Verdict};
 use crate::report::echo;
 use crate::report::table::{SIMULATED, grid};
 use crate::report::units::{self, figure, or_absent};
@@ -29,6 +29,7 @@ pub fn table(view: &View<'_>) -> String {
         lines.extend(unpaired(candidate));
     }
     lines.extend(wrap(&format!("base, new: {}", columns_are(view)), COLUMNS, "  ", "  "));
+    lines.push("  ~ <x%: nothing shown, and the interval reaches no further than x % from equal".to_owned());
     lines.extend(echo::sentence(&view.echoes).into_iter().flat_map(|text| wrap(&text, COLUMNS, "  ", "  ")));
     let caveats: Vec<String> =
         view.caveats().iter().flat_map(|caveat| wrap(&caveat.to_string(), COLUMNS, "  - ", "    ")).collect();
@@ -78,8 +79,16 @@ fn row(effect: &Effect) -> Vec<String> {
         or_absent(effect.p_holm, units::p_value),
         format!("{}+{}", effect.baseline.units.len(), effect.candidate.units.len()),
         or_absent(effect.detectable_percent, |percent| format!("{percent:.1}%")),
-        effect.conclusion(),
+        brief(effect),
     ]
+}
+
+/// The verdict so that a row stays a line.
+fn brief(effect: &Effect) -> String {
+    match effect.verdict {
+        Verdict::NoDifference { within_percent: Some(within) } => format!("~ <{within:.1}%"),
+        _ => effect.conclusion(),
+    }
 }
 
 /// Cases that only one side has.
@@ -104,6 +113,13 @@ mod tests {
             assert!(line.chars().count() <= COLUMNS && !line.ends_with(' '), "{line}");
         }
         text
+    }
+
+    #[test]
+    fn a_row_is_a_line() {
+        let text = rendered(&fixture::two_kernels());
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("  chain ")).collect();
+        assert!(!rows.is_empty() && rows.iter().all(|row| row.ends_with('%') || row.ends_with("slower")), "{text}");
     }
 
     #[test]

@@ -90,15 +90,27 @@ fn effect_sheet(view: &View<'_>, metrics: &[Metric]) -> Sheet {
         let all = view.comparison.candidates.iter().flat_map(Candidate::effects);
         all.filter(move |effect| effect.metric == metric).map(|effect| effect_row(view, effect))
     });
-    Sheet {
-        note: format!(
-            "Base and new: {}. p after Holm's correction over the cases of a metric; the smallest change that would have been \
+    for_candidates(
+        view,
+        Sheet {
+            note: format!(
+                "Base and new: {}. p after Holm's correction over the cases of a metric; the smallest change that would have been \
              seen four times in five; ~ means that nothing was shown.",
-            columns_are(view)
-        ),
-        columns,
-        rows: rows.collect(),
+                columns_are(view)
+            ),
+            columns,
+            rows: rows.collect(),
+        },
+    )
+}
+
+/// Without its first column, the candidate, if there is but one: the title names it, and the verdicts come into view.
+fn for_candidates(view: &View<'_>, mut sheet: Sheet) -> Sheet {
+    if view.comparison.candidates.len() == 1 {
+        sheet.columns.remove(0);
+        sheet.rows.iter_mut().for_each(|row| drop(row.remove(0)));
     }
+    sheet
 }
 
 fn effect_row(view: &View<'_>, effect: &Effect) -> Vec<Cell> {
@@ -151,7 +163,7 @@ fn fact_sheet(view: &View<'_>, wanted: impl Fn(Class) -> bool) -> Sheet {
     }
     let note =
         "Harmless: cannot move the figures, or is what is compared. Confounds: may move them by itself.".to_owned();
-    Sheet { note, columns, rows }
+    for_candidates(view, Sheet { note, columns, rows })
 }
 
 fn placement(view: &View<'_>) -> Sheet {
@@ -214,4 +226,21 @@ fn reproduce<'a>(view: &View<'_>) -> Vec<Part<'a>> {
             vec![Part::Facts(facts::host(&view.manifest().host))],
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::comparison::fixture;
+
+    #[test]
+    fn the_only_candidate_takes_no_column_and_several_take_one() {
+        for (comparison, first) in [(fixture::two_kernels(), "workload"), (fixture::three_kernels(), "kernel")] {
+            let view = View::of(&comparison);
+            let sheet = effect_sheet(&view, &view.shown());
+            assert_eq!(sheet.columns[0].head, first);
+            assert!(sheet.rows.iter().all(|row| row.len() == sheet.columns.len()));
+            assert_eq!(sheet.columns.last().unwrap().head, "verdict");
+        }
+    }
 }
