@@ -1,10 +1,13 @@
 //! Every chart as it is drawn, byte for byte: the SVG of each as a snapshot, of the PNG its size and checksum. Whoever changes one
 //! looks at it.
 
-use super::{Drawing, draw, draw_comparison, fixture};
+use super::{Drawing, draw, draw_comparison, fixture, matrix, pack_maps};
 use crate::report::Summary;
 use crate::report::comparison::{self, View};
 use crate::report::fixture::{four_arms_run, pmu_run};
+use crate::report::kernels;
+use crate::survey::area::areas;
+use crate::survey::fixture::survey;
 
 /// More of a picture than this is checked by its sum and its words alone: a map has a rectangle for each page.
 const MOST_BYTES: usize = 60_000;
@@ -65,4 +68,15 @@ fn charts_of_three_kernels() {
     let expected: Vec<String> = ["effects".to_owned()].into_iter().chain(of_arm("on")).chain(of_arm("off")).collect();
     assert_eq!(stems, expected);
     assert_golden("kernels", &drawn);
+}
+
+#[test]
+fn charts_of_kernels_in_guests() {
+    let runs = kernels::fixture::runs();
+    assert_golden("guests", &matrix::draw(&kernels::Matrix::of(&runs, Vec::new())).expect("charts"));
+}
+
+#[test]
+fn the_map_of_a_host() {
+    assert_golden("host", &pack_maps(&areas(&survey(), None), "7 programs on 5 pages", "a host").expect("a map"));
 }

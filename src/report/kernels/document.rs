@@ -92,4 +92,13 @@ mod tests {
             assert!(!text.contains("ns/exec"));
         }
     }
+
+    #[test]
+    fn page_and_markdown_of_three_kernels_but_for_their_charts() {
+        let runs = fixture::runs();
+        let matrix = Matrix::of(&runs, fixture::failures());
+        let document = document(&matrix, &[], "the mail\n");
+        insta::assert_snapshot!("page_of_three_kernels", html::html(&document).unwrap());
+        insta::assert_snapshot!("markdown_of_three_kernels", markdown::markdown(&document));
+    }
 }

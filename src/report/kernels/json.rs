@@ -68,5 +68,6 @@ mod tests {
         assert_eq!(value["kernels"][0]["cases"][1]["arm"], "native");
         assert_eq!(value["kernels"][2]["guests"][0]["append"], "nokaslr");
         assert_eq!(value["failures"].as_array().unwrap().len(), 1);
+        insta::assert_snapshot!("json_of_three_kernels", text);
     }
 }
