@@ -29,7 +29,8 @@ fn digest(run: &Run, kernel: &str, boot: usize, factor: f64) -> Digest {
 }
 
 fn boots(kernel: &str, boots: usize, factor: f64) -> Vec<Digest> {
-    (0..boots).map(|boot| digest(&fixture::pmu_run(), kernel, boot, factor)).collect()
+    let run = fixture::pmu_run();
+    (0..boots).map(|boot| digest(&run, kernel, boot, factor)).collect()
 }
 
 fn against(base: Vec<Digest>, new: Vec<Digest>) -> Comparison {

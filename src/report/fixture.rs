@@ -1,4 +1,7 @@
-//! Hand-built runs for the tests of reports: three sizes, both arms, figures with a small seeded scatter.
+//! Hand-built runs for the tests of reports: three sizes, both arms, figures with a small seeded scatter. Each is made once, since that takes
+//! longer than most tests do with it.
+
+use std::sync::OnceLock;
 
 use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
@@ -33,12 +36,14 @@ pub fn timed_run() -> Run {
             meaning: "perf_event_paranoid forbids it".to_owned(),
         },
     ];
-    run(MachineKind::Kernel, vec![clock_group()], refused, host(Some("KVM")))
+    static MADE: OnceLock<Run> = OnceLock::new();
+    MADE.get_or_init(|| run(MachineKind::Kernel, vec![clock_group()], refused, host(Some("KVM")))).clone()
 }
 
 /// Bare metal with a PMU.
 pub fn pmu_run() -> Run {
-    run(MachineKind::Kernel, pmu_groups(), Vec::new(), host(None))
+    static MADE: OnceLock<Run> = OnceLock::new();
+    MADE.get_or_init(|| run(MachineKind::Kernel, pmu_groups(), Vec::new(), host(None))).clone()
 }
 
 /// The simulated machine, on a host of which nothing is known.
