@@ -268,6 +268,9 @@ mod tests {
         }
         assert!(drawing == twin::draw(&invented(true)).unwrap());
         assert!(twin::draw(&invented(false)).unwrap().svg.contains("VOID"));
+        let mut absent = invented(true);
+        absent.findings.comparison = Comparison::Absent { reason: "other work".to_owned() };
+        assert!(twin::draw(&absent).unwrap().svg.contains("s: other work"));
     }
 
     /// The same on a host with a PMU, which counts a twentieth less than the model has.

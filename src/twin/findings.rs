@@ -101,7 +101,8 @@ impl Findings {
         let first = |misses: &dyn Fn(&Step) -> Option<f64>| {
             spread.iter().find(|step| misses(step).is_some_and(|misses| misses > SOME)).map(|step| step.stubs)
         };
-        let model_l2_knee = first(&|step| step.walks);
+        let model_knee = |misses: fn((f64, f64)) -> f64| model_knee(points, geometry?, misses);
+        let model_l2_knee = model_knee(|(_, walks)| walks);
         let comparison = comparison(points, &spread, geometry.map(|_| model_l2_knee), no_huge);
         let holds = comparison == Comparison::Holds;
         let few = |walks: Option<f64>| walks.is_some_and(|walks| walks < SOME / 2.0);
@@ -113,7 +114,7 @@ impl Findings {
             .or_else(|| cost(&spread, Misses::Modelled, &|step| all(step.walks)));
         Self {
             knee: spread.iter().rev().take_while(|step| step.low_ns > 0.0).last().map(|step| step.stubs),
-            model_l1_knee: first(&|step| Some(step.l2_hits? + step.walks?)),
+            model_l1_knee: model_knee(|(hits, walks)| hits + walks),
             model_l2_knee,
             counted_l1_knee: first(&|step| Some(step.counted_l2_hits? + step.counted_walks?)),
             counted_l2_knee: first(&|step| step.counted_walks),
@@ -131,6 +132,16 @@ impl Findings {
         let (counted, modelled) = pairs.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
         (modelled > 0.0).then(|| counted / modelled)
     }
+}
+
+/// The first number of spread stubs at which 4 KiB pages miss more in the model, whether or not it could be timed.
+fn model_knee(points: &[Point], geometry: &Geometry, figure: fn((f64, f64)) -> f64) -> Option<u32> {
+    let mut spread = points.iter().filter(|point| (point.layout, point.pages) == (Layout::Spread, Pages::Small));
+    let more = |point: &Point| {
+        let [small, huge] = [PageSize::Small, PageSize::Huge].map(|size| figure(misses(point, geometry, size)));
+        small - huge
+    };
+    spread.find(|point| more(point) > SOME).map(|point| point.stubs)
 }
 
 /// The step at a point of 4 KiB, if its twin of 2 MiB was timed too.
@@ -185,11 +196,12 @@ fn comparison(points: &[Point], spread: &[&Step], knee: Option<Option<u32>>, no_
     if let Some(reason) = no_huge {
         return Comparison::Absent { reason: format!("no pages of 2 MiB to be had ({reason})") };
     }
-    if let Some(reason) = too_disturbed(points) {
-        return Comparison::Absent { reason };
-    }
     // An unknown CPU: most hold fewer than 4096 pages of code.
     let beyond = knee.unwrap_or(Some(4096)).unwrap_or(u32::MAX);
+    let judged = points.iter().filter(|point| point.layout == Layout::Spread && point.stubs >= beyond);
+    if let Some(reason) = too_disturbed(judged) {
+        return Comparison::Absent { reason };
+    }
     let beyond: Vec<&&Step> = spread.iter().filter(|step| step.stubs >= beyond).collect();
     let faster = beyond.iter().filter(|step| step.low_ns > 0.0).count();
     if let Some(reason) = same_walks(&beyond) {
@@ -207,14 +219,16 @@ fn comparison(points: &[Point], spread: &[&Step], knee: Option<Option<u32>>, no_
     }
 }
 
-/// Why too little is left of the sweep, if other work on the CPU spoilt it.
-fn too_disturbed(points: &[Point]) -> Option<String> {
-    let disturbed = points.iter().map(|point| point.disturbed as usize).sum::<usize>();
-    let timed = points.iter().map(|point| point.ns.len() + point.left_out as usize).sum::<usize>();
-    (disturbed * 100 > (timed + disturbed) * MOST_DISTURBED_PERCENT).then(|| {
+/// Why too little is left of what is judged, if other work on the CPU spoilt it.
+fn too_disturbed<'a>(judged: impl Iterator<Item = &'a Point>) -> Option<String> {
+    let (mut disturbed, mut all) = (0, 0);
+    for point in judged {
+        disturbed += point.disturbed as usize;
+        all += point.disturbed as usize + point.ns.len() + point.left_out as usize;
+    }
+    (disturbed * 100 > all * MOST_DISTURBED_PERCENT).then(|| {
         format!(
-            "other work on this CPU spoilt {disturbed} of {} allocations; stop it, or choose another with --cpu",
-            timed + disturbed
+            "other work on this CPU spoilt {disturbed} of {all} allocations beyond the knee of L2; stop it, or choose another with --cpu"
         )
     })
 }
@@ -382,17 +396,17 @@ mod tests {
 
     #[test]
     fn a_sweep_that_other_work_spoilt_compares_nothing() {
-        let mut points = points(2.0, 9.0);
-        points.iter_mut().filter(|point| point.stubs >= 512).for_each(|point| {
-            point.ns.truncate(4);
-            point.disturbed = 4;
-        });
-        let disturbed = |points: &[Point]| {
-            let findings = Findings::of(points, &[], None, None);
+        let disturbed = |from: u32, lost: u32| {
+            let mut points = points(2.0, 9.0);
+            points.iter_mut().filter(|point| point.stubs >= from).for_each(|point| {
+                point.ns.truncate(8 - lost as usize);
+                point.disturbed = lost;
+            });
+            let findings = Findings::of(&points, &[], None, None);
             matches!(&findings.comparison, Comparison::Absent { reason } if reason.contains("other work on this CPU"))
         };
-        assert!(!disturbed(&points), "144 of 608");
-        points.iter_mut().for_each(|point| point.disturbed = 4);
-        assert!(disturbed(&points));
+        assert!(!disturbed(4096, 2), "a quarter");
+        assert!(disturbed(4096, 3) && disturbed(6144, 6), "what lies beyond the knee decides, at whatever number");
+        assert!(disturbed(4096, 8), "and none is left to compare");
     }
 }

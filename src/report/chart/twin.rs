@@ -50,12 +50,14 @@ impl Twin<'_> {
         let n = self.calibration.points.iter().map(|point| point.ns.len());
         let (fewest, most) = (n.clone().min().unwrap_or(0), n.max().unwrap_or(0));
         let verdict = match &self.calibration.findings.comparison {
-            Comparison::Holds => "between solid and dashed only the page size differs: that is the iTLB's",
-            Comparison::Void { .. } => "VOID: 2 MiB pages were no better, so nothing here is shown to be the iTLB's",
-            Comparison::Absent { .. } => "no 2 MiB pages to compare with: nothing here is shown to be the iTLB's",
+            Comparison::Holds => "between solid and dashed only the page size differs: that is the iTLB's".to_owned(),
+            Comparison::Void { .. } => {
+                "VOID: 2 MiB pages were no better, so nothing here is shown to be the iTLB's".to_owned()
+            }
+            Comparison::Absent { reason } => format!("nothing here is shown to be the iTLB's: {reason}"),
         };
         let marks = format!("marks: median over allocations (n = {fewest} to {most}) of the least of seven loops");
-        [marks, verdict.to_owned()]
+        [marks, verdict]
     }
 
     fn source(&self) -> String {
