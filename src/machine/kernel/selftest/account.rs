@@ -21,8 +21,8 @@ const POLL: Duration = Duration::from_micros(500);
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
     lane: u16,
-    /// First address, and the word of the header there.
-    pub base: u64,
+    /// Where its code began, and the first word of it.
+    pub addr: u64,
     pub word: u32,
     /// Programs it stands for: those let go of before it that have no address.
     weight: u32,
@@ -76,16 +76,16 @@ impl Account {
     }
 
     /// Remembers a free that begins now.
-    pub fn register(&self, lane: u16, base: u64, word: u32, weight: u32) {
+    pub fn register(&self, lane: u16, addr: u64, word: u32, weight: u32) {
         let mut entries = self.entries();
-        entries.pending.push_back(Pending { lane, base, word, weight, since: Instant::now() });
+        entries.pending.push_back(Pending { lane, addr, word, weight, since: Instant::now() });
         entries.most = entries.most.max(entries.weight(|_| true));
     }
 
     /// What lay in `range` must be free: something else has been loaded there.
     pub fn taken(&self, range: std::ops::Range<u64>) {
         let mut entries = self.entries();
-        while let Some(at) = entries.pending.iter().position(|entry| range.contains(&entry.base)) {
+        while let Some(at) = entries.pending.iter().position(|entry| range.contains(&entry.addr)) {
             entries.finish(at);
         }
     }
@@ -121,7 +121,7 @@ impl Account {
             if is_free(&entry) {
                 let mut entries = self.entries();
                 if let Some(at) =
-                    entries.pending.iter().position(|other| other.base == entry.base && other.lane == lane)
+                    entries.pending.iter().position(|other| other.addr == entry.addr && other.lane == lane)
                 {
                     entries.finish(at);
                 }
@@ -167,13 +167,13 @@ mod tests {
         let is_free = |entry: &Pending| {
             *asked.borrow_mut() += 1;
             if asked.borrow().is_multiple_of(10) {
-                freed.borrow_mut().insert(entry.base);
+                freed.borrow_mut().insert(entry.addr);
             }
-            freed.borrow().contains(&entry.base)
+            freed.borrow().contains(&entry.addr)
         };
-        for base in 0..1000 {
+        for addr in 0..1000 {
             account.admit(0, 1, &is_free).expect("admitted");
-            account.register(0, base, 64, 1);
+            account.register(0, addr, 64, 1);
         }
         assert_eq!(account.extremes().0, MOST_OF_LANE);
         assert_eq!(account.settle(Some(0), &|_| true).expect("settled").0, MOST_OF_LANE);
@@ -208,7 +208,7 @@ mod tests {
         let account = Account::default();
         let long_ago =
             Instant::now().checked_sub(DEADLINE + Duration::from_secs(1)).expect("an uptime of more than that");
-        account.entries().pending.push_back(Pending { lane: 0, base: 1, word: 64, weight: 3, since: long_ago });
+        account.entries().pending.push_back(Pending { lane: 0, addr: 1, word: 64, weight: 3, since: long_ago });
         let error = account.settle(None, &|_| false).expect_err("hangs");
         assert!(error.to_string().contains("has not freed 3 unloaded programs for 20 s"), "{error}");
     }

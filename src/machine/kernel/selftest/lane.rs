@@ -102,6 +102,9 @@ impl<'a> Lane<'a> {
         if self.slots.contains_key(&slot) {
             return Ok(Event::Nothing);
         }
+        if body.kind == Kind::Extable && self.shared.extable.is_empty() {
+            return Ok(Event::CannotHere("this kernel does not take programs with exception tables".to_owned()));
+        }
         match self.try_load(body) {
             Ok(held) => {
                 self.loads += held.programs.len().max(1) as u64;
@@ -203,7 +206,7 @@ impl<'a> Lane<'a> {
     fn is_free(&self) -> impl Fn(&Pending) -> bool + use<'a> {
         let look = self.shared.look;
         // An error to look is no sign that anything was freed.
-        move |entry| look.word(entry.base).is_ok_and(|word| word != entry.word)
+        move |entry| look.word(entry.addr).is_ok_and(|word| word != entry.word)
     }
 
     fn unload(&mut self, slot: u16) -> Result<Event> {
@@ -222,9 +225,9 @@ impl<'a> Lane<'a> {
         self.shared.account.admit(self.number, self.loose + held.programs.len() as u32, &self.is_free())?;
         // Links of a chain have one image each; of functions the first stands for all.
         for place in held.places.iter().take(held.programs.len()) {
-            let base = pack::base(&place.image);
-            let word = self.shared.look.word(base).unwrap_or(0);
-            self.shared.account.register(self.number, base, word, 1 + std::mem::take(&mut self.loose));
+            let at = place.image.addr.0;
+            let word = self.shared.look.word(at).unwrap_or(0);
+            self.shared.account.register(self.number, at, word, 1 + std::mem::take(&mut self.loose));
         }
         self.former.insert(slot, held.places.clone());
         Ok(Event::Done)
@@ -240,8 +243,8 @@ impl<'a> Lane<'a> {
         let program = self.load_named(ProgramType::SchedCls, &code::program(&Body::plain(1, 1))).map_err(failed)?;
         let image = sys::images(program.as_fd()).map_err(failed)?[0];
         self.shared.account.taken(pack::base(&image)..pack::end(&image));
-        let word = self.shared.look.word(pack::base(&image)).map_err(failed)?;
-        self.shared.account.register(self.number, pack::base(&image), word, 1 + std::mem::take(&mut self.loose));
+        let word = self.shared.look.word(image.addr.0).map_err(failed)?;
+        self.shared.account.register(self.number, image.addr.0, word, 1 + std::mem::take(&mut self.loose));
         Ok(())
     }
 

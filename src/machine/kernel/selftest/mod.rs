@@ -29,8 +29,8 @@ use self::packs::Packs;
 use super::sys::{self, ProgramType};
 use super::{pack_bytes, pagewalk};
 use crate::machine::{MachineError, Result};
+use crate::placement::Image;
 use crate::placement::mapping::Looks;
-use crate::placement::{Image, pack};
 use crate::selftest::body::{Body, Kind};
 use crate::selftest::operation::Op;
 use crate::selftest::trace::{Event, Step};
@@ -118,6 +118,7 @@ impl KernelSubject {
         });
         self.stage.facts.step_centibytes = long.len - short.len;
         self.stage.facts.pack_bytes = super::share_pages(&images).then(pack_bytes);
+        self.stage.look.own_pages = self.stage.facts.pack_bytes.is_none();
         Ok(())
     }
 }
@@ -282,11 +283,10 @@ fn canary(look: &Look, name: &CStr) -> Result<()> {
     let program = sys::load_program(ProgramType::SchedCls, name, &insns).map_err(failed)?;
     let images = sys::images(std::os::fd::AsFd::as_fd(&program)).map_err(failed)?;
     let Some(image) = images.first().filter(|image| image.addr.0 != 0) else { return Ok(()) };
-    let base = pack::base(image);
-    let word = look.word(base).map_err(failed)?;
+    let (at, word) = (image.addr.0, look.word(image.addr.0).map_err(failed)?);
     drop(program);
     let began = Instant::now();
-    while look.word(base).is_ok_and(|now| now == word) {
+    while look.word(at).is_ok_and(|now| now == word) {
         if began.elapsed() > CANARY {
             return Err(MachineError::host_cannot(
                 format!(
