@@ -90,6 +90,7 @@ fn about(spec: &Spec) -> String {
         match spec.fillers {
             crate::workload::FillerRule::Keep => "kept",
             crate::workload::FillerRule::Release => "released",
+            crate::workload::FillerRule::Needed => "kept, as many as each arm needs",
         },
         spec.trials,
         spec.samples,

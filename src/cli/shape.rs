@@ -21,7 +21,8 @@ pub struct Shape {
     /// Offset of programs inside their pages in pack off
     #[arg(long, value_enum)]
     pub offset: Option<OffsetRule>,
-    /// Whether the fillers of pack off stay loaded while programs run, in every arm alike
+    /// Whether the fillers of pack off stay loaded while programs run, in every arm alike; or whether only pack off has any: what is
+    /// timed then differs in more than placement
     #[arg(long, value_enum)]
     pub fillers: Option<FillerRule>,
     /// Order of visits: sequential or permuted in turn, random or zipf(S) drawn; by default the trigger's own

@@ -46,6 +46,8 @@ pub enum FillerRule {
     Keep,
     /// They are unloaded before anything is measured.
     Release,
+    /// They stay, but no arm loads any for the sake of the others: loads differ, and with them what is timed.
+    Needed,
 }
 
 impl FillerRule {

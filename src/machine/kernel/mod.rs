@@ -46,7 +46,7 @@ use crate::counters::Choice;
 use crate::host::Facts;
 use crate::placement::image::REGION_BYTES;
 use crate::placement::mapping::Looks;
-use crate::placement::{Image, pack};
+use crate::placement::{Image, pack, planner};
 use crate::trial::Freed;
 use crate::victim::Asked;
 use crate::workload::{Body, Case, Cpus, FillerRule, Order, PackMode, TriggerKind, plan};
@@ -303,9 +303,10 @@ const MODULE_AREA_BYTES: u64 = 1008 << 20;
 /// Says at once what the kernel would say after minutes of loading, with error 524.
 fn refuse_if_too_large(case: &Case) -> Result<()> {
     let body = u64::from(pack::chunks(case.body.nominal_bytes())) * pack::CHUNK_BYTES;
-    let spacing = match case.fillers_of {
+    let spacing = match planner::Wanted::of(case, 0).fillers_of {
         PackMode::OffTwoMeg => REGION_BYTES,
-        PackMode::On | PackMode::Off | PackMode::Placebo => case.stride.bytes(),
+        PackMode::Off => case.stride.bytes(),
+        PackMode::On | PackMode::Placebo => 0,
     };
     let each = (spacing + pack::CHUNK_BYTES).max(body);
     let bytes = u64::from(case.loaded()) * each;

@@ -11,7 +11,7 @@ mod spread;
 
 use super::image::{Image, REGION_BYTES};
 use super::pack::{self, CHUNK_BYTES, CHUNKS_PER_PAGE};
-use crate::workload::{Case, OffsetRule, PackMode, Stride};
+use crate::workload::{Case, FillerRule, OffsetRule, PackMode, Stride};
 
 use self::dense::Dense;
 use self::plugging::Plugging;
@@ -63,7 +63,7 @@ pub struct Rules {
 pub struct Wanted {
     pub programs: u32,
     pub arm: PackMode,
-    /// The arm whose number of fillers is loaded.
+    /// The arm whose number of fillers is loaded; pack on needs none.
     pub fillers_of: PackMode,
     pub stride: Stride,
     pub offset: OffsetRule,
@@ -74,7 +74,8 @@ pub struct Wanted {
 impl Wanted {
     /// What `case` asks for.
     pub fn of(case: &Case, seed: u64) -> Self {
-        let Case { pack: arm, fillers_of, stride, offset, .. } = *case;
+        let Case { pack: arm, stride, offset, .. } = *case;
+        let fillers_of = if case.fillers == FillerRule::Needed { arm } else { case.fillers_of };
         Self { programs: case.loaded(), arm, fillers_of, stride, offset, seed }
     }
 
@@ -209,7 +210,8 @@ impl Equal {
         let region = (REGION_BYTES / CHUNK_BYTES) as u32;
         let (each, longest) = match wanted.fillers_of {
             PackMode::OffTwoMeg => (region.div_ceil(rules.longest_filler.max(1)), Some(rules.longest_filler)),
-            PackMode::On | PackMode::Placebo | PackMode::Off => (1, None),
+            PackMode::Off => (1, None),
+            PackMode::On | PackMode::Placebo => (0, None),
         };
         let walk = u32::from(wanted.offset == OffsetRule::Walk);
         let stride = (wanted.stride.bytes() / CHUNK_BYTES) as u32 + walk;

@@ -7,6 +7,7 @@ mod properties;
 use super::*;
 use crate::placement::allocator::PackChoice;
 use crate::placement::{Addr, Footprint};
+use crate::workload::Spec;
 use host::{Churn, Host, PACK, RULES, wanted};
 
 #[test]
@@ -136,6 +137,18 @@ fn all_arms_of_a_case_load_as_many_fillers() {
         let (least, most) = (*fillers.iter().min().unwrap(), *fillers.iter().max().unwrap());
         assert!(most - least <= 12, "{fillers_of}: {fillers:?}");
     }
+}
+
+#[test]
+fn where_only_needed_fillers_are_loaded_pack_on_has_none() {
+    let of = |fillers| {
+        let mut case = Spec::find("chain").unwrap().case(64, PackMode::On);
+        case.fillers = fillers;
+        Host::quiet().place(Wanted::of(&case, 7), 121)
+    };
+    let (all, needed) = (of(FillerRule::Keep), of(FillerRule::Needed));
+    assert_eq!((all.fillers, needed.fillers), (64, 0));
+    assert_eq!(needed.footprint().pages_4k, 3, "the programs lie as they did");
 }
 
 #[test]

@@ -30,7 +30,7 @@ prop_compose! {
         pack in prop::sample::subsequence(vec![PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo], 1..=4),
         stride in prop::sample::select(vec![Stride::Page, Stride::PageAndGuard]),
         offset in prop::sample::select(vec![OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed]),
-        fillers in prop::sample::select(vec![FillerRule::Keep, FillerRule::Release]),
+        fillers in prop::sample::select(vec![FillerRule::Keep, FillerRule::Release, FillerRule::Needed]),
         (trials, samples) in (1u32.., 1u32..),
         (order, loaded) in (prop::option::of(1u32..4001), prop::option::of(Just(5000u32))),
     ) -> Spec {
