@@ -40,7 +40,7 @@ release: ## build one static-pie binary that runs on any x86_64 Linux
 plugin: ## build the plugin that shows the iTLB model every fetch of a guest in qemu
 	$(CARGO) build --release --locked --package itlbench-plugin
 
-# The first time it fetches some 150 MB; ARGS=--refresh asks the archive for newer kernels.
+# The first time it fetches some 150 MB; ARGS=--refresh asks the archive for newer kernels, ARGS=--selftest tests their allocators.
 kernels: release plugin ## boot Debian kernels in qemu and compare them; nothing is installed
 	@bash scripts/matrix.sh target/static/itlbench target/release/libitlbench_plugin.so $(ARGS)
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Boots the default matrix: the kernels of scripts/kernels.sh, and the release candidate once more without huge pages for JIT text.
-#   bash scripts/matrix.sh BINARY PLUGIN [ARG..]     arguments for `itlbench kernels` come behind
+# Boots the default matrix: the kernels of scripts/kernels.sh, and the newest of them once more without huge pages for JIT text.
+#   bash scripts/matrix.sh BINARY PLUGIN [ARG..]     arguments for `itlbench kernels` come behind, for instance --selftest
 # `--refresh` as the first of them asks the archive for newer kernels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,17 +14,19 @@ if [ "${1:-}" = --refresh ]; then
 fi
 fetched=$(bash scripts/kernels.sh "${refresh[@]}")
 
-images=() more=()
+images=() more=(--plugin "$plugin")
+# A selftest has no windows for it.
+[[ " $* " != *" --selftest "* ]] || more=()
 while IFS=$'\t' read -r name path _; do
     short=$(basename "$(dirname "$path")")
     case $name in
     qemu) more+=(--qemu "$path") ;;
-    newest-rc)
-        images+=("$short=$path" "$short-nohugevmalloc=$path")
-        more+=(--append "$short-nohugevmalloc:nohugevmalloc")
-        ;;
     *) images+=("$short=$path") ;;
     esac
 done <<<"$fetched"
+# The newest comes last: a release candidate if there is one.
+newest=${images[-1]}
+images+=("${newest%%=*}-nohugevmalloc=${newest#*=}")
+more+=(--append "${newest%%=*}-nohugevmalloc:nohugevmalloc")
 
-exec "$binary" kernels --plugin "$plugin" "${more[@]}" "$@" "${images[@]}"
+exec "$binary" kernels "${more[@]}" "$@" "${images[@]}"

@@ -54,7 +54,7 @@ fn what_is_in_the_cache_is_taken_without_asking_the_network() {
 }
 
 #[test]
-fn the_matrix_names_every_kernel_and_the_candidate_twice() {
+fn the_matrix_names_every_kernel_and_the_newest_twice() {
     let cache = tempfile::tempdir().unwrap();
     let root = cache.path().join("itlbench");
     for (name, version) in
@@ -81,7 +81,7 @@ fn the_matrix_names_every_kernel_and_the_candidate_twice() {
         image("7.3-rc7-nohugevmalloc", "7.3-rc7"),
     ];
     let expected = format!(
-        "kernels --plugin the.so --append 7.3-rc7-nohugevmalloc:nohugevmalloc --qemu {}/qemu/qemu-system-x86_64 --boots 2 {}\n",
+        "kernels --plugin the.so --qemu {}/qemu/qemu-system-x86_64 --append 7.3-rc7-nohugevmalloc:nohugevmalloc --boots 2 {}\n",
         root.display(),
         images.join(" ")
     );

@@ -188,6 +188,23 @@ fn what_a_guest_sends_must_be_a_whole_run() {
 }
 
 #[test]
+fn the_results_of_a_selftest_are_subtests_and_the_worst_of_them_is_the_exit_code() {
+    let bench = Bench::new("printf 'H\\nKKTAP version 1\\nK1..1\\nKnot ok 1 bytes\\nC1\\nD\\n'");
+    let output = bench.run(&["a=image", "--selftest"]);
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(2) && said.contains("--programs"), "a selftest measures nothing: {said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    command.args(["kernels", "a=image", "b=none", "--accel", "tcg", "--selftest", "--seed", "7", "--qemu"]);
+    command.arg(bench.path("qemu")).arg("--init").arg(bench.path("init")).arg("--out").arg(bench.path("out"));
+    let output = command.current_dir(bench.dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected = "KTAP version 1\n1..2\n  KTAP version 1\n  1..1\n  not ok 1 bytes\nnot ok 1 a\n# b: failed to read kernel image `none`";
+    assert!(text.starts_with(expected) && text.ends_with("not ok 2 b\n"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(bench.pids().len(), 1, "a subtest that failed is a result, not a guest to try again");
+}
+
+#[test]
 fn a_full_disk_is_said_once_with_the_file() {
     let bench = Bench::new("echo H\nprintf R\nhead -c 200000 /dev/zero | tr '\\0' x\necho\nsleep 600");
     let limited = format!(

@@ -14,7 +14,7 @@ use crate::selftest::session::{self, SessionError};
 use crate::selftest::{Allowed, Ktap, Plan, Subject, Subtest, Totals, suite};
 
 /// Nothing could be tested: what kselftest calls KSFT_SKIP.
-const ALL_SKIPPED: u8 = 4;
+pub const ALL_SKIPPED: u8 = 4;
 
 /// Arguments of `itlbench selftest`.
 #[derive(Clone, Debug, clap::Args)]
@@ -101,7 +101,8 @@ fn open(args: &Args, seed: u64, stop: Arc<AtomicBool>) -> Result<Box<dyn Subject
     }
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Subtest>, Failure> {
+/// The subtests called so, or all; an error names one that there is not.
+pub fn chosen(only: &[String]) -> Result<Vec<Subtest>, Failure> {
     let all = suite::all();
     if let Some(unknown) = only.iter().find(|name| !all.iter().any(|subtest| subtest.name == **name)) {
         return Err(Failure::Usage(format!("no subtest is called `{unknown}`; `itlbench selftest --list` names them")));

@@ -36,6 +36,8 @@ pub enum Place {
     UserSpace,
     /// In which trial, in its own words.
     Trial(String),
+    /// Behind which result of the selftest.
+    Behind(String),
 }
 
 impl Place {
@@ -43,6 +45,9 @@ impl Place {
         match said {
             Said::Hello => *self = Self::UserSpace,
             Said::Progress(trial) => *self = Self::Trial(trial.clone()),
+            Said::Ktap(line) if line.starts_with(b"ok ") || line.starts_with(b"not ok ") => {
+                *self = Self::Behind(String::from_utf8_lossy(line).into_owned());
+            }
             _ => {}
         }
     }
@@ -52,8 +57,9 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Booting => f.write_str("before it reached user space"),
-            Self::UserSpace => f.write_str("before its first trial"),
+            Self::UserSpace => f.write_str("before its first result"),
             Self::Trial(trial) => write!(f, "in {trial}"),
+            Self::Behind(result) => write!(f, "behind `{result}`"),
         }
     }
 }

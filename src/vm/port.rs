@@ -1,7 +1,7 @@
 //! What guest and host say to each other: the guest's job, and the lines it sends through its second serial port.
 //!
-//! A line is a letter and what it tells: `R` a line of the run file as it is, `P` how far the guest is, `F` why it failed,
-//! `H` that it has begun, `D` that it is done.
+//! A line is a letter and what it tells: `R` a line of the run file as it is, `K` a line of the selftest's KTAP, `P` how far the guest
+//! is, `C` the exit code that all this comes to if it is not 0, `F` why it failed, `H` that it has begun, `D` that it is done.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use crate::counters::Choice;
 use crate::runfile::manifest::Guest;
 use crate::workload::Spec;
 
-/// What a guest is to measure.
+/// What a guest is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Of the tool that wrote it; another one may understand it otherwise.
@@ -23,6 +23,16 @@ pub struct Job {
     pub argv: Vec<String>,
     /// Fence every window with marks for the emulator.
     pub marks: bool,
+    /// Test the allocator instead of measuring.
+    pub selftest: Option<Selftest>,
+}
+
+/// How `itlbench selftest` is run in a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selftest {
+    pub seconds: u32,
+    /// Subtests by name; all if there is none.
+    pub only: Vec<String>,
 }
 
 /// Something a guest said.
@@ -32,6 +42,10 @@ pub enum Said {
     Hello,
     /// A line of the run file, without its end.
     Record(Vec<u8>),
+    /// A line of the selftest's results, without its end.
+    Ktap(Vec<u8>),
+    /// The exit code that its results come to.
+    Code(u8),
     /// What it is doing.
     Progress(String),
     /// It gave up, in one line, with the exit code that a run on a host would have.
@@ -57,6 +71,8 @@ impl Said {
         match letter {
             b'H' if rest.is_empty() => Self::Hello,
             b'R' => Self::Record(rest.to_vec()),
+            b'K' => Self::Ktap(rest.to_vec()),
+            b'C' => text().parse().map_or_else(|_| garbage(), Self::Code),
             b'P' => Self::Progress(text()),
             b'F' => failed().unwrap_or_else(garbage),
             b'D' if rest.is_empty() => Self::Done,
@@ -69,6 +85,8 @@ impl Said {
         let (letter, rest) = match self {
             Self::Hello => ("H", Vec::new()),
             Self::Record(line) => ("R", line.clone()),
+            Self::Ktap(line) => ("K", line.clone()),
+            Self::Code(code) => ("C", code.to_string().into_bytes()),
             Self::Progress(text) => ("P", one_line(text).into_bytes()),
             Self::Failed { code, message } => ("F", format!("{code} {}", one_line(message)).into_bytes()),
             Self::Done => ("D", Vec::new()),
@@ -82,14 +100,21 @@ impl Said {
 #[derive(Debug)]
 pub struct Port<W> {
     port: W,
-    /// A line of the run file that has not ended yet.
+    /// What is written line by line: a run file unless it was said otherwise.
+    lines: fn(Vec<u8>) -> Said,
+    /// A line that has not ended yet.
     open: Vec<u8>,
 }
 
 impl<W: Write> Port<W> {
     /// Speaks through `port`.
     pub fn new(port: W) -> Self {
-        Self { port, open: Vec::new() }
+        Self { port, lines: Said::Record, open: Vec::new() }
+    }
+
+    /// From now on what is written is a selftest's results.
+    pub fn write_ktap(&mut self) {
+        self.lines = Said::Ktap;
     }
 
     /// What it speaks through.
@@ -104,7 +129,7 @@ impl<W: Write> Port<W> {
     }
 }
 
-/// As a run file: every line goes out as soon as it ends.
+/// As a file: every line goes out as soon as it ends.
 impl<W: Write> Write for Port<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.open.extend_from_slice(bytes);
@@ -112,7 +137,7 @@ impl<W: Write> Write for Port<W> {
             let rest = self.open.split_off(end + 1);
             let mut line = std::mem::replace(&mut self.open, rest);
             line.pop();
-            self.say(&Said::Record(line))?;
+            self.say(&(self.lines)(line))?;
         }
         Ok(bytes.len())
     }
@@ -133,22 +158,26 @@ mod tests {
         let said = [
             Said::Hello,
             Said::Progress("chain n=64".to_owned()),
+            Said::Ktap(b"ok 1 bytes".to_vec()),
+            Said::Code(4),
             Said::Failed { code: 3, message: "no JIT; enable it".to_owned() },
             Said::Done,
         ];
         said.iter().for_each(|one| port.say(one).unwrap());
-        let understood: Vec<Said> = sent.split(|byte| *byte == b'\n').map(Said::parse).take(4).collect();
+        let understood: Vec<Said> = sent.split(|byte| *byte == b'\n').map(Said::parse).take(said.len()).collect();
         assert_eq!(understood, said);
     }
 
     #[test]
-    fn a_run_file_written_in_pieces_arrives_line_by_line() {
+    fn what_is_written_in_pieces_arrives_line_by_line() {
         let mut sent = Vec::new();
         let mut port = Port::new(&mut sent);
         for piece in ["{\"a\":1}\n{\"b\"", ":2}", "\n{\"c\":3}\n"] {
             port.write_all(piece.as_bytes()).unwrap();
         }
-        assert_eq!(String::from_utf8(sent).unwrap(), "R{\"a\":1}\nR{\"b\":2}\nR{\"c\":3}\n");
+        port.write_ktap();
+        port.write_all(b"ok 1\n").unwrap();
+        assert_eq!(String::from_utf8(sent).unwrap(), "R{\"a\":1}\nR{\"b\":2}\nR{\"c\":3}\nKok 1\n");
     }
 
     #[test]
@@ -159,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_no_guest_says_is_garbage() {
-        for line in ["", "Hx", "F", "Fx message", "F3", "boot: no", "\u{7f}"] {
+        for line in ["", "Hx", "F", "Fx message", "F3", "C", "C256", "boot: no", "\u{7f}"] {
             assert!(matches!(Said::parse(line.as_bytes()), Said::Garbage(_)), "{line}");
         }
     }

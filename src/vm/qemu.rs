@@ -105,12 +105,21 @@ pub struct Hardware {
     pub cpus: u32,
     pub memory_mib: u32,
     pub seed: u64,
+    pub clock: Clock,
+}
+
+/// By what the time of a guest passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's.
+    Host,
+    /// The guest's own instructions, where an emulator runs them on one CPU: two boots are alike to the bit.
+    Instructions,
 }
 
 impl Hardware {
-    /// Whether instructions are counted instead of nanoseconds, so that two boots are alike to the bit.
-    pub fn is_deterministic(&self) -> bool {
-        self.accelerator == Accelerator::Tcg && self.cpus == 1
+    fn is_deterministic(&self) -> bool {
+        self.clock == Clock::Instructions && self.accelerator == Accelerator::Tcg && self.cpus == 1
     }
 }
 
@@ -180,7 +189,14 @@ mod tests {
     use super::*;
 
     fn hardware(accelerator: Accelerator, cpus: u32) -> Hardware {
-        Hardware { accelerator, cpu_model: "max".to_owned(), cpus, memory_mib: 256, seed: 7 }
+        Hardware {
+            accelerator,
+            cpu_model: "max".to_owned(),
+            cpus,
+            memory_mib: 256,
+            seed: 7,
+            clock: Clock::Instructions,
+        }
     }
 
     fn boot(plugin: Option<Plugin>) -> Boot {
@@ -203,7 +219,8 @@ mod tests {
 
     #[test]
     fn real_and_several_cpus_keep_their_clocks() {
-        for hardware in [hardware(Accelerator::Kvm, 1), hardware(Accelerator::Tcg, 2)] {
+        let waking = Hardware { clock: Clock::Host, ..hardware(Accelerator::Tcg, 1) };
+        for hardware in [hardware(Accelerator::Kvm, 1), hardware(Accelerator::Tcg, 2), waking] {
             assert!(!line(&hardware, &boot(None)).contains("-icount"));
         }
     }

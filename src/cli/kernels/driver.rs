@@ -20,17 +20,21 @@ use crate::vm::memory_file::MemoryFile;
 use crate::vm::port::{Job, Said};
 use crate::vm::qemu::{Boot, Hardware, Plugin};
 
+/// Where the results of a selftest are kept.
+pub const KTAP: &str = "selftest.ktap";
 /// Where the console of a guest is kept that did not end as it should.
 const CONSOLE: &str = "console.txt";
 
 /// What became of one boot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// `6.12`, or `6.12, boot 2`.
     pub name: String,
-    /// Where its run file is, if it left one.
+    /// Where its run file is, or the results of its selftest, if it left any.
     pub dir: Option<PathBuf>,
     pub failure: Option<String>,
+    /// What its selftest came to.
+    pub code: u8,
     pub interrupted: bool,
 }
 
@@ -76,8 +80,8 @@ struct One<'a> {
 
 impl One<'_> {
     fn run(&self) -> Outcome {
-        let mut wall = Duration::ZERO;
-        let result = self.try_all(&mut wall);
+        let (mut wall, mut code) = (Duration::ZERO, 0);
+        let result = self.try_all(&mut wall, &mut code);
         let own = self.own_dir();
         let interrupted = matches!(result, Err(Trouble::Interrupted));
         let failure = match result {
@@ -88,13 +92,22 @@ impl One<'_> {
         match &failure {
             Some(message) if !interrupted => self.say(message),
             Some(_) => {}
-            None => self.say(&format!("measured in {:.1} s", wall.as_secs_f64())),
+            None => self.say(&format!("{} in {:.1} s", self.did(), wall.as_secs_f64())),
         }
-        let kept = own.join(FILE_NAME).exists().then_some(own);
-        Outcome { name: self.name(), dir: kept, failure, interrupted }
+        let kept = own.join(self.file_name()).exists().then_some(own);
+        Outcome { name: self.name(), dir: kept, failure, code, interrupted }
     }
 
-    fn try_all(&self, wall: &mut Duration) -> Result<(), Trouble> {
+    fn did(&self) -> &'static str {
+        if self.plan.selftest.is_some() { "tested" } else { "measured" }
+    }
+
+    /// What its guest leaves.
+    fn file_name(&self) -> &'static str {
+        if self.plan.selftest.is_some() { KTAP } else { FILE_NAME }
+    }
+
+    fn try_all(&self, wall: &mut Duration, code: &mut u8) -> Result<(), Trouble> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Trouble::Interrupted);
         }
@@ -103,7 +116,7 @@ impl One<'_> {
         fs::create_dir_all(&own).map_err(|error| cannot_write(&own, &error))?;
         let mut tries = self.plan.accelerators.iter().peekable();
         while let Some(accelerator) = tries.next() {
-            let (booted, counts) = self.try_once(*accelerator)?;
+            let (booted, counts) = self.try_once(*accelerator, code)?;
             *wall = booted.wall;
             let error = match booted.result {
                 Ok(()) => return self.verify(counts),
@@ -115,7 +128,7 @@ impl One<'_> {
                 Some(next) if may_go_on => {
                     let how = if **next == *accelerator { "trying again" } else { "going on under emulation" };
                     self.say(&format!("{error}; {how}"));
-                    let _ = fs::remove_file(own.join(FILE_NAME));
+                    let _ = fs::remove_file(own.join(self.file_name()));
                 }
                 _ => {
                     let _ = fs::write(own.join(CONSOLE), booted.console);
@@ -127,7 +140,7 @@ impl One<'_> {
     }
 
     /// One boot, and what the plugin is to leave of it.
-    fn try_once(&self, accelerator: Accelerator) -> Result<(Booted, Option<MemoryFile>), Trouble> {
+    fn try_once(&self, accelerator: Accelerator, code: &mut u8) -> Result<(Booted, Option<MemoryFile>), Trouble> {
         let hardware = self.plan.hardware(accelerator, self.boot);
         let initramfs = self.initramfs(&hardware)?;
         let counts = self.plan.plugin.as_ref().ok().filter(|_| accelerator == Accelerator::Tcg);
@@ -142,9 +155,10 @@ impl One<'_> {
                 out: file.path(),
             }),
         };
-        let mut keeper = Keeper { path: self.own_dir().join(FILE_NAME), file: None };
+        let mut keeper = Keeper { path: self.own_dir().join(self.file_name()), file: None, code: 0 };
         let limits = self.plan.limits(accelerator);
         let booted = boot::boot(&self.plan.qemu, &hardware, &boot, limits, self.stop, &mut |said| keeper.take(said));
+        *code = keeper.code;
         Ok((booted, counts.map(|(_, file)| file)))
     }
 
@@ -158,6 +172,7 @@ impl One<'_> {
             seed: self.plan.seed.wrapping_add(u64::from(self.boot) - 1),
             choice: self.plan.choice.clone(),
             argv: std::env::args().collect(),
+            selftest: self.plan.selftest.clone(),
         };
         let job = serde_json::to_vec(&job).map_err(|error| Trouble::Failed(error.to_string()))?;
         memory_file("itlbench-initramfs", &initramfs::archive(&self.plan.init, &job))
@@ -165,6 +180,9 @@ impl One<'_> {
 
     /// What the guest sent must be a whole run; the plugin's counts are added to it.
     fn verify(&self, counts: Option<MemoryFile>) -> Result<(), Trouble> {
+        if self.plan.selftest.is_some() {
+            return Ok(());
+        }
         let run = Run::read(&self.own_dir()).map_err(|error| Trouble::Failed(error.to_string()))?;
         if !run.complete {
             let (sent, planned) = (run.trials.len(), run.manifest.planned_trials);
@@ -215,15 +233,23 @@ fn unwritable(path: &Path, error: &std::io::Error) -> String {
     format!("failed to write `{}`: {error}; free some space or choose another --out", path.display())
 }
 
-/// Takes down the run file that a guest sends.
+/// Takes down the file that a guest sends.
 struct Keeper {
     path: PathBuf,
     file: Option<File>,
+    code: u8,
 }
 
 impl Keeper {
     fn take(&mut self, said: Said) -> Result<(), String> {
-        let Said::Record(mut line) = said else { return Ok(()) };
+        let mut line = match said {
+            Said::Record(line) | Said::Ktap(line) => line,
+            Said::Code(code) => {
+                self.code = code;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         line.push(b'\n');
         self.write(&line).map_err(|error| unwritable(&self.path, &error))
     }

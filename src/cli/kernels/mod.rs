@@ -8,6 +8,7 @@ pub mod guest;
 pub mod leash;
 mod plan;
 mod publish;
+mod selftest;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub struct Args {
     shape: Shape,
     #[command(flatten)]
     counting: Counting,
+    #[command(flatten)]
+    testing: selftest::Testing,
     /// Boots of each image; each draws KASLR and all else from a seed of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     boots: u32,
@@ -45,16 +48,16 @@ pub struct Args {
     /// qemu's name of the guest's CPU: `max` under emulation, the host's own with KVM
     #[arg(long, value_name = "NAME")]
     cpu_model: Option<String>,
-    /// CPUs of a guest; under emulation more than one are not the same twice
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    smp: u32,
+    /// CPUs of a guest: 1, or 2 for a selftest; under emulation more than one are not the same twice
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    smp: Option<u32>,
     /// What runs the guest's instructions; `auto`: the CPU if it can count them in a guest (KVM and a PMU), else the emulator
     #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
     /// Seconds that a boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Guests at a time; by default one for each CPU under emulation, and one with KVM
+    /// Guests at a time; by default as many as the host has CPUs for under emulation, and one with KVM
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     jobs: Option<u32>,
     /// qemu-system-x86_64, 10 or later; by default the one that scripts/kernels.sh fetches, else the one on PATH
@@ -105,14 +108,17 @@ impl FromStr for NamedImage {
     }
 }
 
-/// Boots, measures and reports; the last line on `out` is the directory of the matrix.
+/// Boots, measures and reports, the directory of the matrix last; or tests, and prints the results of all as KTAP.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let plan = Plan::of(args)?;
     let stop = stop_on_signals()?;
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let dir = make_stamped(&args.out, &started, "kernels")?;
     let outcomes = driver::boot_all(&plan, &dir, &stop);
-    publish::show(&dir, &outcomes, out)
+    match plan.selftest {
+        Some(_) => selftest::show(&dir, &outcomes, out),
+        None => publish::show(&dir, &outcomes, out),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Accel, Args, NamedImage};
+use super::{Accel, Args, NamedImage, selftest};
 use crate::cli::Failure;
 use crate::counters::Choice;
 use crate::model::geometry::Named;
@@ -13,7 +13,8 @@ use crate::runfile::manifest::{Accelerator, Fetches, Guest};
 use crate::vm::boot::Limits;
 use crate::vm::image::Image;
 use crate::vm::initramfs;
-use crate::vm::qemu::{self, Hardware, PLUGIN, Qemu};
+use crate::vm::port::Selftest;
+use crate::vm::qemu::{self, Clock, Hardware, PLUGIN, Qemu};
 use crate::workload::{FillerRule, Spec};
 
 /// Under emulation everything is counted and nothing timed, so that more of the same says nothing new.
@@ -48,6 +49,8 @@ pub struct Plan {
     pub plugin: Result<PathBuf, String>,
     /// Whose iTLB.
     pub model: String,
+    /// Test the allocator instead of measuring.
+    pub selftest: Option<Selftest>,
 }
 
 /// A kernel, or why it is not booted.
@@ -82,7 +85,9 @@ impl Plan {
         let own = Path::new("/proc/self/exe");
         let init = initramfs::init(args.init.as_deref().unwrap_or(own)).map_err(Failure::HostCannot)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = args.jobs.map_or(if emulated { processors } else { 1 }, |jobs| jobs as usize);
+        let selftest = args.testing.asked()?;
+        let cpus = args.smp.unwrap_or(if selftest.is_some() { selftest::CPUS } else { 1 });
+        let at_once = if emulated { (processors / cpus as usize).max(1) } else { 1 };
         let kernels = args.images.iter().zip(appended).map(|(named, append)| Kernel {
             name: named.name.clone(),
             path: named.path.clone(),
@@ -95,16 +100,17 @@ impl Plan {
             seed: shape.seed(),
             workloads,
             choice: args.counting.choice(),
-            plugin: plugin(args, &qemu),
+            plugin: plugin(args, &qemu, cpus),
             model: model.name,
+            selftest,
             qemu,
             init,
             accelerators,
             cpu_model: args.cpu_model.clone(),
-            cpus: args.smp,
+            cpus,
             memory_mib: args.memory,
             timeout: Duration::from_secs(args.timeout),
-            jobs,
+            jobs: args.jobs.map_or(at_once, |jobs| jobs as usize),
         })
     }
 
@@ -120,6 +126,8 @@ impl Plan {
             cpus: self.cpus,
             memory_mib: self.memory_mib,
             seed: self.seed.wrapping_add(u64::from(boot) - 1),
+            // A selftest waits for what the kernel does by its clock.
+            clock: if self.selftest.is_some() { Clock::Host } else { Clock::Instructions },
         }
     }
 
@@ -163,8 +171,11 @@ impl Plan {
 }
 
 /// The plugin that is used, or why none is.
-fn plugin(args: &Args, qemu: &Qemu) -> Result<PathBuf, String> {
-    if args.smp > 1 {
+fn plugin(args: &Args, qemu: &Qemu, cpus: u32) -> Result<PathBuf, String> {
+    if args.testing.selftest {
+        return Err("a selftest has no windows".to_owned());
+    }
+    if cpus > 1 {
         return Err("the model is of one CPU, and the guests have several (--smp)".to_owned());
     }
     if !qemu.plugins {
