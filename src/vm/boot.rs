@@ -101,7 +101,7 @@ impl BootError {
 impl std::fmt::Display for BootError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let console = |gist: &String| match gist.is_empty() {
-            true => "its console stayed empty (a kernel without a serial console?)".to_owned(),
+            true => "its console stayed empty (a kernel without a serial console, or too little --memory?)".to_owned(),
             false => format!("its console ends: {gist}"),
         };
         match self {
@@ -324,7 +324,7 @@ mod tests {
             (
                 died("", trial),
                 "the guest died in trial 1 of 6, chain n=64 pack=on (qemu: exit status: 0); its console stayed empty (a kernel \
-                 without a serial console?)",
+                 without a serial console, or too little --memory?)",
             ),
             (
                 BootError::TimedOut { seconds: 9, place: Place::Booting, console: "x".to_owned() },

@@ -51,7 +51,18 @@ impl Console {
         const MOST: usize = 3;
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
-        let telling = ["Kernel panic", "qemu", "Out of memory", "panicked at", "Oops:", "BUG:", "double fault"];
+        let telling = [
+            "Initramfs unpacking failed",
+            "Kernel panic",
+            "qemu",
+            "KVM internal error",
+            "KVM: entry failed",
+            "Out of memory",
+            "panicked at",
+            "Oops:",
+            "BUG:",
+            "double fault",
+        ];
         let tells = |line: &&str| telling.iter().any(|words| line.contains(words));
         let from = lines.iter().position(tells).unwrap_or(lines.len().saturating_sub(MOST));
         lines[from..].iter().take(MOST).copied().collect::<Vec<_>>().join(" | ")

@@ -25,6 +25,9 @@ pub const KTAP: &str = "selftest.ktap";
 /// Where the console of a guest is kept that did not end as it should.
 const CONSOLE: &str = "console.txt";
 
+/// What can be done where KVM does not carry a guest.
+const NO_KVM: &str = "; where KVM does not carry a guest, --accel tcg does";
+
 /// What became of one boot.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -132,7 +135,8 @@ impl One<'_> {
                 }
                 _ => {
                     let _ = fs::write(own.join(CONSOLE), booted.console);
-                    return Err(Trouble::Failed(error.to_string()));
+                    let remedy = if *accelerator == Accelerator::Kvm { NO_KVM } else { "" };
+                    return Err(Trouble::Failed(format!("{error}{remedy}")));
                 }
             }
         }
