@@ -17,6 +17,8 @@ const TOP: i32 = 150;
 const ROW: i32 = 34;
 /// Left and right edge of the axis.
 const AXIS: (i32, i32) = (250, 1150);
+/// Letters of a label, for which there is room beside the axis.
+const LABEL: usize = 28;
 /// Rows drawn; the rest is counted in words.
 const MOST_ROWS: usize = 60;
 
@@ -129,7 +131,9 @@ fn lines(matrix: &Matrix<'_>, workload: &str, numbers: &[u32], value: &dyn Fn(&R
                 .filter_map(|row| Some((numbers.iter().position(|number| *number == row.case.programs)?, value(row)?)));
             let marks: Vec<(usize, f64)> = marks.collect();
             if !marks.is_empty() {
-                lines.push(Line { label: format!("{} {}", kernel.name, arm.name()), marks });
+                // However long a kernel's name is, its arms can be told apart.
+                let name = clipped(&kernel.name, LABEL - 1 - arm.name().len());
+                lines.push(Line { label: format!("{name} {}", arm.name()), marks });
             }
         }
     }
@@ -162,8 +166,7 @@ impl Picture for Chart {
         self.paint_axis(root, &axis, &x)?;
         for (at, line) in self.lines.iter().enumerate() {
             let y = TOP + at as i32 * ROW + ROW / 2;
-            let label = clipped(&line.label, 24);
-            root.draw_text(&label, &text(17, &INK, (HPos::Right, VPos::Center)), (AXIS.0 - 16, y))?;
+            root.draw_text(&line.label, &text(17, &INK, (HPos::Right, VPos::Center)), (AXIS.0 - 16, y))?;
             let ends = line.marks.iter().map(|(_, value)| x(self.scale.place(*value)));
             let (from, to) = ends.fold((AXIS.1, AXIS.0), |(from, to), at| (from.min(at), to.max(at)));
             root.draw(&PathElement::new(vec![(from, y), (to, y)], MUTED.stroke_width(1)))?;
@@ -220,6 +223,18 @@ mod tests {
         for words in ["7.3 off", "2048 programs", "iTLB entries (log scale)", "qemu 10.0.2, TCG"] {
             assert!(drawings[0].svg.contains(words), "{words}");
         }
+    }
+
+    #[test]
+    fn the_arm_stays_legible_behind_a_long_name() {
+        let mut runs = fixture::runs().split_off(1);
+        runs.truncate(2);
+        for run in &mut runs {
+            run.manifest.guest.as_mut().expect("guest").kernel = "7.3-rc7-nohugevmalloc-and-much-more".to_owned();
+        }
+        let chart = Chart::entries(&Matrix::of(&runs, Vec::new()), "chain").expect("entries");
+        let labels: Vec<&str> = chart.lines.iter().map(|line| line.label.as_str()).collect();
+        assert_eq!(labels, ["7.3-rc7-nohugevmal... native", "7.3-rc7-nohugevmalloc... off"]);
     }
 
     #[test]
