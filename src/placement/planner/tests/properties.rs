@@ -26,6 +26,11 @@ fn churn() -> impl Strategy<Value = Vec<Churn>> {
     })
 }
 
+/// Others load once in ten of our loads.
+fn one_in_ten(churn: Vec<Churn>) -> Vec<Churn> {
+    churn.into_iter().flat_map(|churn| [Churn::Nothing; 9].into_iter().chain([churn])).collect()
+}
+
 fn choice() -> impl Strategy<Value = PackChoice> {
     prop_oneof![Just(PackChoice::First), Just(PackChoice::DirtyOrClean)]
 }
@@ -52,6 +57,22 @@ proptest! {
         let placed = host.place(Wanted { offset, ..wanted(PackMode::Off, programs) }, len);
         prop_assert_eq!(placed.images.len() as u32, programs);
         prop_assert_eq!(placed.footprint().own_page_programs, programs);
+        // Others who load as often as we do spoil page after page, most of all where every program has the same offset.
+        prop_assert!(placed.loads < 200 * programs + 100_000, "{} loads", placed.loads);
+    }
+
+    #[test]
+    fn spread_programs_take_few_loads_where_others_load_once_in_ten_of_ours(
+        len in 20u32..9000,
+        programs in 1u32..200,
+        offset in offset(),
+        choice in choice(),
+        shift in 0u64..1025,
+        holes in (0usize..40, 1u32..200),
+        churn in churn(),
+    ) {
+        let mut host = Host::new(choice, shift, 1, one_in_ten(churn)).with_holes(holes.0, holes.1);
+        let placed = host.place(Wanted { offset, ..wanted(PackMode::Off, programs) }, len);
         prop_assert!(placed.loads < 200 * programs + 2500, "{} loads", placed.loads);
     }
 
@@ -78,9 +99,7 @@ proptest! {
         holes in (0usize..40, 1u32..200),
         churn in churn(),
     ) {
-        // Others load once in ten of our loads.
-        let churn = churn.into_iter().flat_map(|churn| [Churn::Nothing; 9].into_iter().chain([churn])).collect();
-        let mut host = Host::new(choice, shift, 1, churn).with_holes(holes.0, holes.1);
+        let mut host = Host::new(choice, shift, 1, one_in_ten(churn)).with_holes(holes.0, holes.1);
         let placed = host.place(wanted(PackMode::On, programs), len);
         prop_assert_eq!(placed.images.len() as u32, programs);
         let footprint = placed.footprint();
