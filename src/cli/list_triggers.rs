@@ -30,9 +30,9 @@ mod tests {
 
     #[test]
     fn a_trigger_is_listed_with_its_cost_or_with_the_reason_why_not() {
-        let offered = entry(TriggerKind::Fentry, &Ok((81.4, Some(2128))));
+        let offered = entry(TriggerKind::Fentry, &Ok((81.4, Some(1344))));
         assert!(
-            offered.ends_with("\n  offered here; 81 ns a run with an empty program; at most 2128 programs\n"),
+            offered.ends_with("\n  offered here; 81 ns a run with an empty program; at most 1344 programs\n"),
             "{offered}"
         );
         let refused = entry(TriggerKind::Kprobe, &Err("no such thing; build it".to_owned()));
