@@ -192,7 +192,7 @@ impl SimSubject {
                 program.places.iter().any(|place| u64::from(place.image.len) > self.memory.pack_bytes())
             }
             Some(Defect::WrongExtables) => kind == Kind::Extable,
-            Some(Defect::WrongClassic) => kind == Kind::Classic && alone,
+            Some(Defect::WrongClassic) => kind == Kind::Classic && alone && program.body.steps < 600,
             Some(Defect::WrongBlinding) => state.harden == Some(2),
             Some(Defect::WrongWhenConcurrent) => !alone,
             _ => false,
