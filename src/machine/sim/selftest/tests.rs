@@ -81,19 +81,24 @@ fn sees_long_ones(_: &Facts, steps: &[Step]) -> Findings {
 #[test]
 fn a_round_that_saw_nothing_does_not_undo_those_that_did() {
     let results = all().into_iter().find(|subtest| subtest.name == "results").expect("a subtest");
-    let (mut passed, mut skipped) = (0, 0);
-    for seed in 0..24 {
+    let said = |seed: u64, time: Duration| {
         let mut out = Vec::new();
         let mut ktap = Ktap::begin(&mut out, 1).expect("written");
         let subtests = [Subtest { check: sees_long_ones, ..results }];
-        let plan = Plan { subtests: &subtests, seed, time: Duration::from_millis(60) };
+        let plan = Plan { subtests: &subtests, seed, time };
         run(&plan, &mut SimSubject::new(seed, ALLOWED, None), &mut ktap).expect("a session");
-        let text = String::from_utf8(out).expect("text");
-        let blind = text.contains(" rounds saw nothing: it was short");
-        passed += u32::from(text.contains("ok 1 results\n") && blind);
-        skipped += u32::from(text.contains("ok 1 results # SKIP it was short"));
-    }
-    assert!(passed >= 8 && skipped >= 1, "{passed} passed with blind rounds, {skipped} skipped");
+        String::from_utf8(out).expect("text")
+    };
+    // One round each: every second is a SKIP, more or less.
+    let skipped =
+        (0..24).filter(|&seed| said(seed, Duration::ZERO).contains("ok 1 results # SKIP it was short")).count();
+    assert!((4..=20).contains(&skipped), "{skipped} of 24");
+    // As many rounds as a second takes, of which half saw nothing.
+    let passed = (0..6).any(|seed| {
+        let text = said(seed, Duration::from_secs(1));
+        text.contains("ok 1 results\n") && text.contains(" rounds saw nothing: it was short")
+    });
+    assert!(passed, "no seed passed with blind rounds");
 }
 
 #[test]
