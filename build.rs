@@ -10,8 +10,10 @@ fn main() {
 fn bpf_objects() {
     use std::path::PathBuf;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    println!("cargo:rerun-if-changed=bpf/mini.h");
-    for name in ["bodies", "hits", "pagewalk", "peek", "selftest"] {
+    for header in ["frame", "mini"] {
+        println!("cargo:rerun-if-changed=bpf/{header}.h");
+    }
+    for name in ["bodies", "hits", "models", "pagewalk", "peek", "selftest"] {
         let source = format!("bpf/{name}.bpf.c");
         println!("cargo:rerun-if-changed={source}");
         if let Err(error) = libbpf_cargo::SkeletonBuilder::new()

@@ -49,6 +49,42 @@ fn a_run_leaves_every_output_and_names_their_directory_last() {
 }
 
 #[test]
+fn a_hook_without_anybody_to_hit_it_or_programs_to_hang_on_it_is_refused() {
+    let refused = |args: &[&str], expected: &str| {
+        let output = itlbench(&[&["run"], args].concat());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(expected) && text.trim_end().lines().count() == 1, "{text}");
+    };
+    refused(&["tracepoint", "--hooked"], "nobody to hit the hook: add --victim");
+    refused(&["chain", "--hooked", "--victim", "code"], "programs of trigger `chain` cannot hang on sys_enter");
+    refused(&["tracepoint", "--hooked", "--victim", "code", "--machine", "sim"], "has no system calls");
+}
+
+#[test]
+fn tables_and_exports_hold_victims_windows_on_several_cpus_and_churn() {
+    let out = tempfile::tempdir().unwrap();
+    let company = ["--programs", "64", "--trials", "6", "--samples", "3", "--cpus", "0,1", "--churn", "40"];
+    let dir = directory(&simulate(out.path(), &[&company[..], &["--victim", "code", "--repetitions", "2"]].concat()));
+    let table = fs::read_to_string(dir.join("report.csv")).unwrap();
+    let head = table.lines().next().unwrap().matches(',').count();
+    assert!(table.lines().all(|line| line.matches(',').count() == head), "{table}");
+    for name in ["victim_beside_over_interrupted", "at_once_over_alone", "churn_over_before"] {
+        let lines: Vec<&str> = table.lines().filter(|line| line.contains(&format!(",{name},"))).collect();
+        assert_eq!(lines.len(), 2, "{name}: a line for each arm in {table}");
+        assert!(lines.iter().all(|line| line.split(',').nth(13).unwrap().parse::<f64>().unwrap() > 0.0), "{lines:?}");
+    }
+    let export = stdout(&itlbench(&["report", dir.to_str().unwrap(), "--export", "csv"]));
+    let rows = |kind: &str| export.lines().filter(|line| line.contains(&format!(",{kind},"))).count();
+    let run = Run::read(&dir.join("run.jsonl")).unwrap();
+    let parallel = run.trials.iter().map(|trial| trial.parallel.as_ref().unwrap().windows.len() * 2).sum::<usize>();
+    let churn = run.trials.iter().map(|trial| trial.churn.as_ref().unwrap().windows.len()).sum::<usize>();
+    // Twelve trials, and in each two rounds of the victim in four companies, one of which is churn.
+    let companies = ["alone", "interrupted", "beside", "churn"].map(|company| rows(&format!("victim-{company}")));
+    assert_eq!((rows("parallel"), rows("churn"), companies), (parallel, churn, [12 * 2; 4]));
+}
+
+#[test]
 fn the_run_file_alone_gives_the_same_outputs_again() {
     let out = tempfile::tempdir().unwrap();
     let output = simulate(out.path(), &SMALL);

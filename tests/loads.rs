@@ -10,14 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use itlbench::counters::{Group, Role};
-use itlbench::machine::Machine;
-use itlbench::machine::kernel::KernelMachine;
+use itlbench::counters::{Choice, Events, Group, Role};
+use itlbench::machine::kernel::trigger::offer;
+use itlbench::machine::kernel::{KernelMachine, sys};
+use itlbench::machine::{Machine, Target};
 use itlbench::model::visits::Visits;
+use itlbench::placement::Image;
 use itlbench::runfile::Run;
 use itlbench::trial::record::Company;
 use itlbench::workload::{Case, PackMode, Spec, TriggerKind};
+use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 use rustix::process::{Pid, Signal, kill_process};
+
+const RUNS: u32 = 10;
 
 /// Executions of the programs that run least and most in so many visits, as the model has them.
 fn modelled(case: &Case, seed: u64, visits: u64) -> (u64, u64) {
@@ -148,6 +153,30 @@ fn nothing_is_left_of_a_victim_when_the_tool_is_stopped_or_killed() {
 }
 
 #[test]
+fn on_a_hook_the_victim_runs_the_programs_itself_and_nothing_hangs_there_afterwards() {
+    let Some(_turn) = tier::bpf() else { return };
+    let links = || LinkInfoIter::default().count();
+    let (before, out) = (links(), tempfile::tempdir().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    command.args(["run", "tracepoint", "--programs", "8", "--trials", "2", "--samples", "2", "--repetitions", "2"]);
+    let output = command.args(["--hooked", "--victim", "syscall", "--out"]).arg(out.path()).output().unwrap();
+    let run = file(&output);
+    assert_eq!(run.manifest.victim.as_ref().unwrap().hook.as_deref(), Some("raw tracepoint sys_enter"));
+    for trial in &run.trials {
+        let of = |company| trial.tandem.iter().filter(move |repetition| repetition.company == company);
+        assert_eq!(of(Company::Hooked).count(), 2);
+        let fastest = |company| of(company).map(|repetition| repetition.cpu_ns).min().unwrap();
+        assert!(fastest(Company::Hooked) > fastest(Company::Alone), "each of its calls runs eight programs more");
+        // The victim makes some 100 000 calls and more, and lives by them alone.
+        assert!(of(Company::Hooked).all(|repetition| repetition.executions > 8 * 10_000), "{:?}", trial.tandem);
+    }
+    let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("on the hook over what pack on costs it"), "{text}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("every system call of every process"), "the user is told");
+    tier::wait_until("the links are gone", || links() <= before);
+}
+
+#[test]
 fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
     let Some(_turn) = tier::bpf() else { return };
     let cpus = std::thread::available_parallelism().unwrap().get();
@@ -173,6 +202,55 @@ fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
         }
     }
     assert!(String::from_utf8_lossy(&output.stdout).contains("CPUs at once"));
+}
+
+#[test]
+fn every_trigger_fires_on_every_cpu_at_once_and_no_execution_is_lost() {
+    let Some(_turn) = tier::bpf() else { return };
+    if std::thread::available_parallelism().unwrap().get() == 1 {
+        return;
+    }
+    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let choice = Choice { events: Events::List("task-clock".to_owned()), ..Choice::default() };
+    let groups = machine.counters(&choice).unwrap().groups().to_vec();
+    for trigger in TriggerKind::ALL {
+        if let Err(reason) = offer::try_out(trigger) {
+            println!("SKIP {trigger}: {reason}");
+            continue;
+        }
+        let case = Spec::builtin(&trigger.to_string()).unwrap().case(20, PackMode::On);
+        let mut loaded = machine.load(&case, 3).unwrap();
+        let per_run = loaded.check().unwrap().executions_per_run;
+        loaded.prepare(Target::Programs).unwrap();
+        let mut peers = loaded.peers(&[1], &choice, &groups).unwrap();
+        let before = run_count(loaded.images());
+        let statistics = sys::run_statistics().unwrap();
+        for _ in 0..RUNS {
+            peers.begin(Target::Programs, RUNS).unwrap();
+            loaded.fire(Target::Programs, RUNS).unwrap();
+            assert!(peers.end().unwrap().iter().all(|window| window.wall_ns > 0), "{trigger}");
+        }
+        let claimed = u64::from(2 * RUNS * RUNS) * u64::from(per_run);
+        // A tail call counts as an execution of the program that was called first.
+        let counted = || run_count(loaded.images()) - before;
+        if !trigger.is_tail_calls() {
+            tier::wait_until(&format!("{trigger}: {claimed} executions, {} so far", counted()), || {
+                counted() >= claimed
+            });
+            assert_eq!(counted(), claimed, "{trigger}");
+        }
+        drop((statistics, peers));
+        loaded.unload().unwrap();
+    }
+}
+
+/// Executions that the kernel's statistics know of the programs at `images`.
+fn run_count(images: &[Image]) -> u64 {
+    let query = ProgInfoQueryOptions::default().include_jited_ksyms(true);
+    let ours: Vec<u64> = images.iter().map(|image| image.addr.0).collect();
+    let is_ours =
+        |info: &ProgramInfo| info.jited_ksyms.first().is_some_and(|&address| ours.contains(&(address as u64)));
+    ProgInfoIter::with_query_opts(query).filter(is_ours).map(|info| info.run_cnt).sum()
 }
 
 #[test]

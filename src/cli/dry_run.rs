@@ -49,22 +49,24 @@ pub fn text(specs: &[Spec], plan: &Plan, seed: u64, victim: Option<&Victim>) -> 
 pub struct Victim {
     pub asked: Asked,
     pub rounds: u32,
+    pub hooked: bool,
 }
 
 /// Runs of the victim in one trial, and what each takes; the time of a command is its own.
 fn victim_runs(spec: &Spec, victim: &Victim) -> (u32, Duration) {
-    let companies = if spec.churn.is_some() { 4 } else { 3 };
+    let companies = 3 + u32::from(spec.churn.is_some()) + u32::from(victim.hooked);
     let each = if matches!(victim.asked, Asked::BuiltIn(_)) { VICTIM } else { Duration::ZERO };
     (companies * victim.rounds, each)
 }
 
 fn beside(victim: Option<&Victim>) -> String {
-    let Some(Victim { asked, rounds }) = victim else { return String::new() };
+    let Some(Victim { asked, rounds, hooked }) = victim else { return String::new() };
     let (who, time) = match asked {
         Asked::BuiltIn(kind) => (format!("victim {kind}"), ""),
         Asked::Command(argv) => (format!("`{}`", argv.join(" ")), ", whose time is not in the estimate"),
     };
-    format!("Beside them {who}{time}: {rounds} runs in each company and trial\n")
+    let hook = if *hooked { ", one of them on sys_enter" } else { "" };
+    format!("Beside them {who}{time}: {rounds} runs in each company and trial{hook}\n")
 }
 
 /// What loading each case takes, in the order of the cases.
@@ -78,12 +80,12 @@ fn about(spec: &Spec) -> String {
     let windows = Protocol::new(spec.samples);
     let list = |items: Vec<String>| items.join(", ");
     format!(
-        "{}: trigger {}, order {}{}, body {} bytes, arms {}, pack off with stride {} and offset {}, fillers {}; {} trials of {} windows of at least {} ms and {} executions{}{}",
+        "{}: trigger {}, order {}{}, body {}, arms {}, pack off with stride {} and offset {}, fillers {}; {} trials of {} windows of at least {} ms and {} executions{}{}",
         spec.name,
         spec.trigger,
         spec.order.unwrap_or_else(|| Order::of(spec.trigger)),
         spec.loaded.map(|loaded| format!(" (the first of {loaded} programs)")).unwrap_or_default(),
-        spec.body,
+        spec.body.text(),
         list(spec.pack.iter().map(ToString::to_string).collect()),
         spec.stride,
         spec.offset,
@@ -210,7 +212,7 @@ mod tests {
         let spec = &specs()[0];
         let (more, churned) = (Spec { samples: 6, ..spec.clone() }, Spec { churn: Some(9), ..spec.clone() });
         let least = time(100, Some(spec), None);
-        let victim = Victim { asked: Asked::BuiltIn(crate::victim::VictimKind::Code), rounds: 2 };
+        let victim = Victim { asked: Asked::BuiltIn(crate::victim::VictimKind::Code), rounds: 2, hooked: false };
         for longer in [
             time(1000, Some(spec), None),
             time(100, Some(&more), None),

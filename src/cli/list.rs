@@ -39,19 +39,46 @@ fn text_of(name: &str) -> Result<String, Failure> {
 }
 
 fn overview() -> Result<String, Failure> {
-    let mut text = String::new();
-    for (name, _) in builtin::WORKLOADS {
-        let spec = Spec::builtin(name)?;
-        let programs: Vec<String> = spec.programs.iter().map(u32::to_string).collect();
-        let question = spec.question.trim().replace('\n', "\n  ");
-        text += &format!(
-            "{name}: trigger {}, body {} bytes, {} programs, {} trials of {} windows\n  {question}\n",
-            spec.trigger,
-            spec.body,
-            programs.join("/"),
-            spec.trials,
-            spec.samples
+    builtin::WORKLOADS.iter().map(|(name, _)| Ok(entry(&Spec::builtin(name)?))).collect()
+}
+
+/// What a workload runs and how, and what it asks; what it leaves at the trigger's default is not named.
+fn entry(spec: &Spec) -> String {
+    let programs: Vec<String> = spec.programs.iter().map(u32::to_string).collect();
+    let of = spec.loaded.map(|loaded| format!(" of {loaded}")).unwrap_or_default();
+    let own = [
+        spec.order.as_ref().map(|order| format!(", order {order}")),
+        spec.cpus.as_ref().map(|cpus| format!(", on CPUs {cpus} at once")),
+        spec.churn.map(|per_s| format!(", while {per_s} programs/s come and go")),
+    ];
+    format!(
+        "{}: trigger {}, body {}, {}{of} programs{}, {} trials of {} windows\n  {}\n",
+        spec.name,
+        spec.trigger,
+        spec.body.text(),
+        programs.join("/"),
+        own.into_iter().flatten().collect::<String>(),
+        spec.trials,
+        spec.samples,
+        spec.question.trim().replace('\n', "\n  "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_cpus_and_churn_of_a_workload_are_listed_where_they_are_its_own() {
+        let plain = Spec::builtin("chain").expect("built in");
+        assert!(
+            entry(&plain).starts_with("chain: trigger chain, body 128 bytes, 64/512/2048 programs, 12 trials of 40 ")
         );
+        let order = Some("sequential".parse().expect("an order"));
+        let cpus = Some("0-1".parse().expect("CPUs"));
+        let own = Spec { order, cpus, churn: Some(40), loaded: Some(4096), ..plain };
+        let expected =
+            "64/512/2048 of 4096 programs, order sequential, on CPUs 0,1 at once, while 40 programs/s come and go, 12 ";
+        assert!(entry(&own).contains(expected), "{}", entry(&own));
     }
-    Ok(text)
 }

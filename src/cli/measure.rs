@@ -19,6 +19,7 @@ use crate::machine::{Machine, MissSampler, Tandem};
 use crate::runfile::manifest::{Design, Guest, MachineKind};
 use crate::runfile::{Manifest, Writer};
 use crate::trial::in_company::OtherCpus;
+use crate::trial::record::Victim;
 use crate::trial::runner::Instruments;
 use crate::victim::Asked;
 use crate::workload::{PackMode, Plan, Spec};
@@ -39,6 +40,8 @@ pub struct Task {
     pub victim: Option<Asked>,
     /// Rounds of the victim.
     pub rounds: u32,
+    /// Run the victim with the programs on sys_enter too.
+    pub hooked: bool,
     /// The guest that measures, if it is one of `itlbench kernels`.
     pub guest: Option<Guest>,
     /// Fence every window with marks for an emulator.
@@ -100,7 +103,7 @@ pub fn measure(
         meters: meters.meters().to_vec(),
         meters_absent: meters.absent().to_vec(),
         sampling: sampler.as_ref().map(|sampler| sampler.sampling().clone()),
-        victim: tandem.as_ref().map(|tandem| tandem.victim().clone()),
+        victim: tandem.as_ref().map(|tandem| Victim { hook: hook(task.hooked), ..tandem.victim().clone() }),
         guest: task.guest,
         host: facts,
     };
@@ -112,8 +115,17 @@ pub fn measure(
         tandem: tandem.as_mut().map(|tandem| tandem.as_mut() as &mut dyn Tandem),
         others,
         churn,
+        hooked: task.hooked,
     };
     session.run(&plan, task.rounds, machine.as_mut(), &mut instruments, stop, progress)
+}
+
+/// What the victim runs the programs through. The hook is the whole host's, so the user is told.
+fn hook(hooked: bool) -> Option<String> {
+    hooked.then(|| {
+        eprintln!("itlbench: --hooked: while the victim runs so, every system call of every process of this host runs the programs");
+        "raw tracepoint sys_enter".to_owned()
+    })
 }
 
 /// A kernel that does not pack has one placement of its own, which is pack off: its arm pack on becomes that.
@@ -217,6 +229,7 @@ mod tests {
             argv: Vec::new(),
             victim: None,
             rounds: 0,
+            hooked: false,
             guest: None,
             marks: false,
         }

@@ -54,6 +54,10 @@ pub struct Args {
     /// Runs of the victim in each company and trial; they count user and kernel side in turn
     #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repetitions: u32,
+    /// Run the victim once more in each round with all programs on raw tracepoint sys_enter, so that its own system calls run them; so
+    /// do those of every other process meanwhile. For triggers `tracepoint` and `syscall`
+    #[arg(long)]
+    pub hooked: bool,
     /// Run as many windows again on several CPUs at once, with counters on each: all, or a list as in 0,2-3
     #[arg(long, value_name = "all|LIST")]
     pub cpus: Option<Cpus>,
@@ -87,12 +91,13 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         argv: std::env::args().collect(),
         victim: args.asked(),
         rounds: args.repetitions,
+        hooked: args.hooked,
         guest: None,
         marks: false,
     };
     let modelling = Modelling::find(&args.model, args.calibration.as_deref())?;
     if args.dry_run {
-        let victim = args.asked().map(|asked| dry_run::Victim { asked, rounds: args.repetitions });
+        let victim = args.asked().map(|asked| dry_run::Victim { asked, rounds: args.repetitions, hooked: args.hooked });
         let text = dry_run::text(&task.workloads, &task.plan(), task.seed, victim.as_ref())?;
         out.write_all(text.as_bytes()).map_err(|error| Failure::output("stdout", error))?;
         return Ok(0);
@@ -134,7 +139,31 @@ impl Args {
             spec.churn = self.churn.or(spec.churn);
             spec.check(name)?;
         }
+        self.refuse_hooked(&specs)?;
         Ok(specs)
+    }
+
+    fn refuse_hooked(&self, specs: &[Spec]) -> Result<(), Failure> {
+        if !self.hooked {
+            return Ok(());
+        }
+        if self.asked().is_none() {
+            return Err(Failure::Usage(
+                "--hooked: there is nobody to hit the hook: add --victim, or `-- CMD`".to_owned(),
+            ));
+        }
+        if self.machine == MachineKind::Sim {
+            return Err(Failure::Usage(
+                "--hooked: the simulated machine has no system calls; leave --machine out".to_owned(),
+            ));
+        }
+        match specs.iter().find(|spec| !spec.trigger.goes_with_hooked()) {
+            None => Ok(()),
+            Some(spec) => Err(Failure::Usage(format!(
+                "--hooked: programs of trigger `{}` cannot hang on sys_enter; use workload tracepoint or syscall",
+                spec.trigger
+            ))),
+        }
     }
 
     fn asked(&self) -> Option<Asked> {

@@ -232,7 +232,7 @@ impl PairedCase {
 
 /// A case with everything that decides whether it pairs.
 fn described(case: &Case) -> String {
-    format!("{case}, {}, {} bytes, stride {}, offset {}", case.trigger, case.body, case.stride, case.offset)
+    format!("{case}, {}, {}, stride {}, offset {}", case.trigger, case.body.text(), case.stride, case.offset)
 }
 
 fn refuse_doubles(baseline: &[Digest], candidates: &[Vec<Digest>]) -> Result<(), CompareError> {

@@ -96,7 +96,7 @@ fn facts(run: &Digest) -> BTreeMap<String, String> {
         all.insert(CONFIG_AT_ALL.to_owned(), "recorded".to_owned());
     }
     for spec in &manifest.workloads {
-        let matrix = format!("{}, {} bytes, stride {}, offset {}", spec.trigger, spec.body, spec.stride, spec.offset);
+        let matrix = format!("{}, {}, stride {}, offset {}", spec.trigger, spec.body.text(), spec.stride, spec.offset);
         all.insert(format!("workload {}", spec.name), matrix);
         all.insert(
             format!("workload {}, length", spec.name),

@@ -157,6 +157,14 @@ pub trait Loaded: std::fmt::Debug {
     fn peers(&mut self, _cpus: &[u32], _choice: &Choice, _groups: &[Group]) -> Result<Box<dyn Peers>> {
         Err(MachineError::bad_request("--cpus: this trigger fires on one CPU only; use `chain` or `walk`"))
     }
+    /// Hangs every program on a hook that other processes hit, besides its own; what that hook is called.
+    fn hook(&mut self) -> Result<&'static str> {
+        Err(MachineError::bad_request("--hooked: the simulated machine has no hook that a process could hit"))
+    }
+    /// Takes them off again; how often they ran there.
+    fn unhook(&mut self) -> Result<u64> {
+        Ok(0)
+    }
     /// What a reader must know about this load.
     fn caveats(&self) -> Vec<Caveat>;
     /// Unloads; returns the nanoseconds it took.

@@ -1,4 +1,5 @@
-//! Tables for other programs: one line a case and metric, numbers at full precision, empty where there is none.
+//! Tables for other programs: one line a case and metric, then those of a victim, of several CPUs and of churn; numbers at full
+//! precision, empty where there is none.
 
 use super::{Summary, columns, units};
 use crate::compare::Effect;
@@ -67,7 +68,7 @@ pub fn csv(summary: &Summary<'_>) -> String {
             text += &line(&cells);
         }
     }
-    text
+    text + &super::company_csv::lines(summary)
 }
 
 /// The effect whose candidate `case` is: the same under pack on is its baseline.

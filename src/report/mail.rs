@@ -17,6 +17,7 @@ use super::wording::{ascii, not_measured, wrap};
 use super::{attribution, company, knees, misses, noise, tandem, units};
 use crate::runfile::manifest::MachineKind;
 use crate::samples::Metric;
+use crate::trial::record::Company;
 
 /// Widest line.
 pub const COLUMNS: usize = 72;
@@ -91,13 +92,18 @@ fn tandem_lines(summary: &Summary<'_>) -> Vec<String> {
     let line = |row: &tandem::Row| {
         let ms = |ms: &Option<f64>| units::or_absent(*ms, |ms| units::fixed(ms, 1));
         let times: Vec<String> = row.cpu_ms.iter().filter(|ms| ms.is_some()).map(ms).collect();
+        let of = |(company, ms): (&Company, &Option<f64>)| ms.map(|_| company.name());
+        let names: Vec<&str> = Company::ALL.iter().zip(&row.cpu_ms).filter_map(of).collect();
         let ratio = row.ratio.map(|value| units::with_interval(value, row.interval, units::ratio));
+        let hooked = row.hooked.map(|value| units::with_interval(value, row.hooked_interval, units::ratio));
+        let hooked = hooked.map(|value| format!(", hooked over alone {value}"));
         format!(
-            "{}: {} ms alone / interrupted / beside{}; beside over interrupted {}, n = {}",
+            "{}: {} ms {}; beside over interrupted {}{}, n = {}",
             row.case,
             times.join(" / "),
-            if row.cpu_ms[3].is_some() { " / churn" } else { "" },
+            names.join(" / "),
             ratio.unwrap_or_default(),
+            hooked.unwrap_or_default(),
             row.trials
         )
     };

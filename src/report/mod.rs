@@ -9,6 +9,7 @@ pub mod caveats;
 pub mod chart;
 pub mod columns;
 pub mod company;
+mod company_csv;
 pub mod comparison;
 pub mod csv;
 pub mod document;

@@ -28,15 +28,25 @@ pub struct Row {
     pub interval: Option<(f64, f64)>,
     /// Share of the wall time in which the programs ran.
     pub busy_percent: Option<f64>,
-    /// Each trial's ratio.
+    /// Hooked over alone, of the same trials, with the interval of its median.
+    pub hooked: Option<f64>,
+    pub hooked_interval: Option<(f64, f64)>,
+    /// Executions on the hook in one run of the victim, whoever hit it.
+    pub hooked_executions: Option<f64>,
+    /// Each trial's ratios: beside over interrupted, hooked over alone.
     #[serde(skip)]
-    ratios: Vec<f64>,
+    ratios: [Vec<f64>; 2],
 }
+
+/// What a victim's time is compared with in each way of running the programs.
+const WAYS: [(Company, Company); 2] = [(Company::Programs, Company::Empty), (Company::Hooked, Company::Alone)];
 
 /// Another arm against pack on: ratio of the ratios.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Between {
     pub case: Case,
+    /// The company in which the victim paid it.
+    pub company: Company,
     pub ratio: f64,
     pub interval: Option<(f64, f64)>,
     pub p: Option<f64>,
@@ -50,7 +60,9 @@ pub fn rows(run: &Run, cases: &[Case]) -> Vec<Row> {
 
 fn row(run: &Run, case: &Case) -> Option<Row> {
     let trials: Vec<&Trial> = pairing::counting(run, case).filter(|trial| !trial.tandem.is_empty()).collect();
-    let ratios: Vec<f64> = trials.iter().filter_map(|trial| trial_ratio(trial)).collect();
+    let ratios = WAYS.map(|way| trials.iter().filter_map(|trial| trial_ratio(trial, way)).collect::<Vec<f64>>());
+    let in_hook = || trials.iter().flat_map(|trial| &trial.tandem).filter(|r| r.company == Company::Hooked);
+    let executions: Vec<f64> = in_hook().map(|r| r.executions as f64).collect();
     let of = |company: Company| {
         let medians = trials.iter().filter_map(|trial| cpu_ns(trial, company)).collect::<Vec<f64>>();
         stats::median(&medians).map(|ns| ns / 1e6)
@@ -62,8 +74,11 @@ fn row(run: &Run, case: &Case) -> Option<Row> {
         trials: trials.first().map(|_| trials.len())?,
         repetitions: trials.iter().map(|trial| trial.tandem.len()).sum(),
         cpu_ms: Company::ALL.map(of).to_vec(),
-        ratio: stats::median(&ratios),
-        interval: stats::median_interval(&ratios),
+        ratio: stats::median(&ratios[0]),
+        interval: stats::median_interval(&ratios[0]),
+        hooked: stats::median(&ratios[1]),
+        hooked_interval: stats::median_interval(&ratios[1]),
+        hooked_executions: stats::median(&executions),
         busy_percent: stats::median(&busy),
         ratios,
     })
@@ -74,29 +89,30 @@ fn cpu_ns(trial: &Trial, company: Company) -> Option<f64> {
     stats::median(&times)
 }
 
-fn trial_ratio(trial: &Trial) -> Option<f64> {
-    let (beside, empty) = (cpu_ns(trial, Company::Programs)?, cpu_ns(trial, Company::Empty)?);
-    (empty > 0.0 && beside > 0.0).then(|| beside / empty)
+fn trial_ratio(trial: &Trial, (with, without): (Company, Company)) -> Option<f64> {
+    let (with, without) = (cpu_ns(trial, with)?, cpu_ns(trial, without)?);
+    (without > 0.0 && with > 0.0).then(|| with / without)
 }
 
 /// Every other arm against pack on at the same point.
 pub fn between(rows: &[Row]) -> Vec<Between> {
     let same = |other: &Row, on: &Row| Case { pack: PackMode::On, ..other.case.clone() } == on.case;
     let others = rows.iter().filter(|row| row.case.pack != PackMode::On);
-    let pair = |other: &Row| {
+    let pair = |other: &Row, way: usize| {
         let on = rows.iter().find(|on| on.case.pack == PackMode::On && same(other, on))?;
-        let logs = |row: &Row| row.ratios.iter().map(|ratio| ratio.ln()).collect::<Vec<f64>>();
+        let logs = |row: &Row| row.ratios[way].iter().map(|ratio| ratio.ln()).collect::<Vec<f64>>();
         let (on_logs, other_logs) = (logs(on), logs(other));
         let shift = stats::hodges_lehmann(&on_logs, &other_logs)?;
         Some(Between {
             case: other.case.clone(),
+            company: WAYS[way].0,
             ratio: shift.estimate.exp(),
             interval: shift.interval.map(|(low, high)| (low.exp(), high.exp())),
             p: stats::mann_whitney(&on_logs, &other_logs).map(|test| test.p),
-            trials: (other.ratios.len(), on.ratios.len()),
+            trials: (other_logs.len(), on_logs.len()),
         })
     };
-    others.filter_map(pair).collect()
+    others.flat_map(|other| (0..WAYS.len()).filter_map(move |way| pair(other, way))).collect()
 }
 
 impl fmt::Display for Between {
@@ -107,9 +123,10 @@ impl fmt::Display for Between {
         let verdict = if unclear { "no difference shown" } else { "differs" };
         write!(
             f,
-            "{}: what pack {} costs the victim over what pack on costs it: {shown}, p {}, n = {other} + {on}: {verdict}",
+            "{}: what pack {} costs the victim{} over what pack on costs it: {shown}, p {}, n = {other} + {on}: {verdict}",
             case.point(),
             case.pack,
+            if self.company == Company::Hooked { " on the hook" } else { "" },
             or_absent(*p, p_value)
         )
     }
@@ -118,10 +135,14 @@ impl fmt::Display for Between {
 /// The table of the rows.
 pub fn sheet(victim: &Victim, rows: &[Row]) -> Sheet {
     let mut columns = vec![Column::words("workload"), Column::figures("programs"), Column::words("pack")];
-    let churned = rows.iter().any(|row| row.cpu_ms[3].is_some());
-    let companies = &Company::ALL[..if churned { 4 } else { 3 }];
-    columns.extend(companies.iter().map(|company| Column::figures(format!("{}, ms", company.name())).from("timed")));
-    columns.extend(["beside / interrupted", "load, %", "trials", "runs"].map(Column::figures));
+    let there = |at: &usize| rows.iter().any(|row| row.cpu_ms[*at].is_some());
+    let companies: Vec<usize> = (0..Company::ALL.len()).filter(there).collect();
+    let hooked = rows.iter().any(|row| row.hooked.is_some());
+    let names = companies.iter().map(|&at| Company::ALL[at].name());
+    columns.extend(names.map(|name| Column::figures(format!("{name}, ms")).from("timed")));
+    columns.push(Column::figures("beside / interrupted"));
+    columns.extend(hooked.then(|| Column::figures("hooked / alone")));
+    columns.extend(["load, %", "trials", "runs"].map(Column::figures));
     let cells = |row: &Row| {
         let mut cells = vec![
             Cell::words(&row.case.workload),
@@ -129,9 +150,13 @@ pub fn sheet(victim: &Victim, rows: &[Row]) -> Sheet {
             Cell::words(row.case.pack.to_string()),
         ];
         let ms = |ms: &Option<f64>| Cell::figure(ms.unwrap_or(f64::NAN), or_absent(*ms, |ms| fixed(ms, 2)));
-        cells.extend(row.cpu_ms[..companies.len()].iter().map(ms));
-        let shown = row.ratio.map_or(ABSENT.to_owned(), |value| with_interval(value, row.interval, ratio));
-        cells.push(Cell::figure(row.ratio.unwrap_or(f64::NAN), shown));
+        cells.extend(companies.iter().map(|&at| ms(&row.cpu_ms[at])));
+        let over = |value: Option<f64>, interval| {
+            let shown = value.map_or(ABSENT.to_owned(), |value| with_interval(value, interval, ratio));
+            Cell::figure(value.unwrap_or(f64::NAN), shown)
+        };
+        cells.push(over(row.ratio, row.interval));
+        cells.extend(hooked.then(|| over(row.hooked, row.hooked_interval)));
         cells.push(Cell::figure(row.busy_percent.unwrap_or(f64::NAN), or_absent(row.busy_percent, percent)));
         cells.extend([Cell::count(row.trials as u64), Cell::count(row.repetitions as u64)]);
         cells
@@ -141,10 +166,12 @@ pub fn sheet(victim: &Victim, rows: &[Row]) -> Sheet {
 
 /// What the figures are.
 pub fn note(victim: &Victim) -> String {
+    let hook = victim.hook.as_ref().map(|hook| format!("; hooked: the programs hang on {hook}, which it hits itself"));
     let (command, ms) = (victim.argv.join(" "), fixed(victim.rhythm_ns as f64 / 1e6, 0));
     format!(
         "Victim `{command}`, CPU time of one run (the load's is not in it): alone; interrupted every {ms} ms by the empty program; \
-         beside the programs, each run once every {ms} ms; with --churn also while others come and go"
+         beside the programs, each run once every {ms} ms; with --churn also while others come and go{}",
+        hook.unwrap_or_default()
     )
 }
 
@@ -186,7 +213,12 @@ fn counts_of(run: &Run, victim: &Victim, case: &Case) -> Option<String> {
 /// Sentences behind the table: arms against each other, then what was counted.
 pub fn sentences(summary: &Summary<'_>, victim: &Victim, rows: &[Row]) -> Vec<String> {
     let cases: Vec<Case> = rows.iter().map(|row| row.case.clone()).collect();
-    between(rows).iter().map(ToString::to_string).chain(counted(summary.run, victim, &cases)).collect()
+    let on_hook = rows.iter().filter_map(|row| {
+        let executions = fixed(row.hooked_executions?, 0);
+        Some(format!("{}: {executions} executions on the hook while the victim ran, by all processes", row.case))
+    });
+    let between = between(rows);
+    between.iter().map(ToString::to_string).chain(on_hook).chain(counted(summary.run, victim, &cases)).collect()
 }
 
 /// The victim of a run and its rows, if it had one.

@@ -11,7 +11,7 @@ use super::disturbance;
 use super::protocol::Protocol;
 use super::record::{Check, Repetition};
 use super::runner::Instruments;
-use super::tandem;
+use super::tandem::{self, Turns};
 
 /// Other CPUs to run the same programs on, and what to count there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub fn all(
     let mut company = Company { tandem: Vec::new(), parallel, churn };
     if let Some(tandem) = &mut instruments.tandem {
         let churn = &mut instruments.churn;
-        company.tandem =
-            tandem::repeat(loaded, *tandem, churn.as_deref_mut(), check, case.programs, protocol.rounds, seed)?;
+        let turns = Turns { programs: case.programs, rounds: protocol.rounds, seed, hooked: instruments.hooked };
+        company.tandem = tandem::repeat(loaded, *tandem, churn.as_deref_mut(), check, turns)?;
     }
     Ok(company)
 }

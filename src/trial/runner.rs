@@ -38,6 +38,8 @@ pub struct Instruments<'a> {
     pub others: Option<OtherCpus>,
     /// Programs that come and go meanwhile.
     pub churn: Option<Box<dyn Churn>>,
+    /// Whether the victim is also run with the programs on a hook that it hits.
+    pub hooked: bool,
 }
 
 /// Measures `case` once on `machine`.
@@ -356,6 +358,7 @@ mod tests {
             tandem: None,
             others: None,
             churn: None,
+            hooked: false,
         };
         measure(&mut loaded, &mut instruments, &protocol, &check).expect("measures")
     }

@@ -7,10 +7,20 @@ use crate::machine::{Churn, Loaded, Result, Tandem, Target};
 use crate::workload::plan::shuffle;
 
 use super::record::Check;
-use super::victim::{Company, Repetition};
+use super::victim::{Company, Repetition, VictimRun};
 
 /// Between two bursts: a thousand in a second.
 pub const RHYTHM: Duration = Duration::from_millis(1);
+
+/// How often the victim is run, and over how many programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    pub programs: u32,
+    pub rounds: u32,
+    pub seed: u64,
+    /// Whether it is also run with the programs on a hook that it hits.
+    pub hooked: bool,
+}
 
 /// Runs the victim `rounds` times in each company, in a seeded order anew for every round. A burst runs every program once.
 pub fn repeat(
@@ -18,24 +28,30 @@ pub fn repeat(
     tandem: &mut dyn Tandem,
     mut churn: Option<&mut (dyn Churn + 'static)>,
     check: &Check,
-    programs: u32,
-    rounds: u32,
-    seed: u64,
+    turns: Turns,
 ) -> Result<Vec<Repetition>> {
+    let Turns { programs, rounds, seed, hooked } = turns;
     let runs = programs.div_ceil(check.executions_per_run.max(1));
     let mut random = oorandom::Rand64::new(u128::from(seed) ^ 0x7461_6e64);
     let mut repetitions = Vec::new();
     for round in 0..rounds {
         let side = if round % 2 == 0 { CountSide::User } else { CountSide::Kernel };
         let mut companies = Company::ALL.to_vec();
-        companies.truncate(if churn.is_some() { 4 } else { 3 });
+        companies.retain(|company| match company {
+            Company::Churn => churn.is_some(),
+            Company::Hooked => hooked,
+            Company::Alone | Company::Empty | Company::Programs => true,
+        });
         shuffle(&mut companies, &mut random);
         for company in companies {
             let mut churn = churn.as_mut().filter(|_| company == Company::Churn);
             if let Some(churn) = &mut churn {
                 churn.start()?;
             }
-            let repetition = one(loaded, tandem, company, side, runs, check.executions_per_run);
+            let repetition = match company {
+                Company::Hooked => on_hook(loaded, tandem, side),
+                _ => one(loaded, tandem, company, side, runs, check.executions_per_run),
+            };
             if let Some(churn) = churn {
                 churn.stop()?;
             }
@@ -43,6 +59,23 @@ pub fn repeat(
         }
     }
     Ok(repetitions)
+}
+
+/// The victim alone, with every program on a hook that it hits.
+fn on_hook(loaded: &mut dyn Loaded, tandem: &mut dyn Tandem, side: CountSide) -> Result<Repetition> {
+    let run = loaded.hook().and_then(|_| tandem.run(side, None));
+    let executions = loaded.unhook();
+    let VictimRun { wall_ns, cpu_ns, exit_code, counts } = run?;
+    Ok(Repetition {
+        company: Company::Hooked,
+        wall_ns,
+        cpu_ns,
+        exit_code,
+        counts,
+        bursts: 0,
+        executions: executions?,
+        busy_ns: 0,
+    })
 }
 
 fn one(
@@ -54,7 +87,7 @@ fn one(
     executions_per_run: u32,
 ) -> Result<Repetition> {
     let target = match company {
-        Company::Alone | Company::Churn => None,
+        Company::Alone | Company::Churn | Company::Hooked => None,
         Company::Empty => Some(Target::Empty),
         Company::Programs => Some(Target::Programs),
     };
@@ -100,7 +133,8 @@ mod tests {
         let case = Spec::builtin("chain").expect("built in").case(programs, pack);
         let mut loaded = machine.load(&case, 5).expect("loads");
         let check = loaded.check().expect("checks");
-        repeat(loaded.as_mut(), tandem.as_mut(), None, &check, programs, 4, 9).expect("repeats")
+        repeat(loaded.as_mut(), tandem.as_mut(), None, &check, Turns { programs, rounds: 4, seed: 9, hooked: false })
+            .expect("repeats")
     }
 
     fn cpu_ns(repetitions: &[Repetition], company: Company) -> u64 {

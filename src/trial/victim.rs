@@ -16,11 +16,13 @@ pub enum Company {
     Programs,
     /// Other programs come and go; those of the case rest.
     Churn,
+    /// Every program of the case hangs on a hook that the victim itself hits.
+    Hooked,
 }
 
 impl Company {
-    /// All of them, in the order of tables; the last only where churn is asked for.
-    pub const ALL: [Self; 4] = [Self::Alone, Self::Empty, Self::Programs, Self::Churn];
+    /// All of them, in the order of tables; the last two only where they are asked for.
+    pub const ALL: [Self; 5] = [Self::Alone, Self::Empty, Self::Programs, Self::Churn, Self::Hooked];
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Company {
             Self::Empty => "interrupted",
             Self::Programs => "beside",
             Self::Churn => "churn",
+            Self::Hooked => "hooked",
         }
     }
 }
@@ -44,6 +47,9 @@ pub struct Victim {
     pub refused: Vec<Refusal>,
     /// From one burst of the load to the next.
     pub rhythm_ns: u64,
+    /// What the programs also hang on, so that the victim itself runs them; `None` if that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
 }
 
 /// One event and the side it is counted on.
@@ -64,7 +70,7 @@ pub struct Repetition {
     pub exit_code: i32,
     /// In the order of the victim's events; `None` where this repetition counts the other side, or was multiplexed.
     pub counts: Vec<Option<u64>>,
-    /// Bursts of the load, what they executed, and how long they took.
+    /// Bursts of the load, what was executed, and how long they took. On a hook the programs count themselves, for whoever hit it.
     pub bursts: u64,
     pub executions: u64,
     pub busy_ns: u64,

@@ -1,7 +1,7 @@
 //! The workloads embedded in the binary, so that one copied file is enough.
 
 /// Name and text of each, in the order in which they are listed.
-pub const WORKLOADS: [(&str, &str); 15] = [
+pub const WORKLOADS: [(&str, &str); 17] = [
     ("chain", include_str!("../../workloads/chain.toml")),
     ("walk", include_str!("../../workloads/walk.toml")),
     ("sizes", include_str!("../../workloads/sizes.toml")),
@@ -17,4 +17,6 @@ pub const WORKLOADS: [(&str, &str); 15] = [
     ("syscall", include_str!("../../workloads/syscall.toml")),
     ("fentry", include_str!("../../workloads/fentry.toml")),
     ("kprobe", include_str!("../../workloads/kprobe.toml")),
+    ("fleet", include_str!("../../workloads/fleet.toml")),
+    ("tools", include_str!("../../workloads/tools.toml")),
 ];

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::Body;
 use super::order::Order;
 use super::trigger::TriggerKind;
 
@@ -90,46 +91,6 @@ pub enum OffsetRule {
     Random,
     /// The same offset on every page: shows L1I and BTB aliasing for what it is.
     Fixed,
-}
-
-/// A measured body, named by the JITed size it aims at in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
-pub enum Body {
-    #[serde(rename = "128")]
-    #[value(name = "128")]
-    B128,
-    #[serde(rename = "256")]
-    #[value(name = "256")]
-    B256,
-    #[serde(rename = "512")]
-    #[value(name = "512")]
-    B512,
-    #[serde(rename = "1024")]
-    #[value(name = "1024")]
-    B1024,
-    #[serde(rename = "2048")]
-    #[value(name = "2048")]
-    B2048,
-    #[serde(rename = "4096")]
-    #[value(name = "4096")]
-    B4096,
-}
-
-impl Body {
-    /// Every body, smallest first.
-    pub const ALL: [Self; 6] = [Self::B128, Self::B256, Self::B512, Self::B1024, Self::B2048, Self::B4096];
-
-    /// The JITed size it aims at; the length that counts is read back from the kernel.
-    pub fn nominal_bytes(self) -> u32 {
-        match self {
-            Self::B128 => 128,
-            Self::B256 => 256,
-            Self::B512 => 512,
-            Self::B1024 => 1024,
-            Self::B2048 => 2048,
-            Self::B4096 => 4096,
-        }
-    }
 }
 
 /// One point of the matrix: all that decides what is loaded, where, and what runs it.

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use super::as_text::serde_as_text;
 
 /// Which CPUs, the one that is measured alone among them or not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cpus {
     /// Every CPU this process may use.
     All,
@@ -27,19 +26,7 @@ impl fmt::Display for Cpus {
     }
 }
 
-impl From<Cpus> for String {
-    fn from(cpus: Cpus) -> Self {
-        cpus.to_string()
-    }
-}
-
-impl TryFrom<String> for Cpus {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+serde_as_text!(Cpus);
 
 impl FromStr for Cpus {
     type Err = String;

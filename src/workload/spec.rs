@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::Body;
 use super::builtin;
-use super::case::{Body, Case, FillerRule, OffsetRule, PackMode, Stride};
+use super::case::{Case, FillerRule, OffsetRule, PackMode, Stride};
 use super::cpus::Cpus;
 use super::order::Order;
 use super::source::{self, Place};

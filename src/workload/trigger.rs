@@ -68,6 +68,11 @@ impl TriggerKind {
         matches!(self, Self::Chain | Self::Walk)
     }
 
+    /// Whether its programs are of the type that hangs on a raw tracepoint, so that a victim can run them itself.
+    pub fn goes_with_hooked(self) -> bool {
+        matches!(self, Self::Tracepoint | Self::Syscall)
+    }
+
     /// Whether the order of visits follows from the seed of a trial.
     pub fn is_seeded(self) -> bool {
         self == Self::Walk

@@ -164,6 +164,7 @@ fn obey(job: Job, port: &Shared) -> Result<(), Failure> {
         argv: job.argv,
         victim: None,
         rounds: 0,
+        hooked: false,
         guest: Some(job.guest),
         marks: job.marks,
     };

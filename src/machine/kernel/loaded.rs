@@ -80,12 +80,17 @@ impl Loaded for KernelLoaded<'_> {
     }
 
     fn peers(&mut self, cpus: &[u32], choice: &Choice, groups: &[Group]) -> Result<Box<dyn Peers>> {
-        let one_place =
-            || MachineError::bad_request("--cpus: this trigger fires on one CPU only; use `chain` or `walk`");
-        let failed = |error| MachineError::failed(format!("failed to share a program: {error}"));
-        let again = || self.trigger.again().ok_or_else(one_place)?.map_err(failed);
-        let runs = cpus.iter().map(|_| again()).collect::<Result<Vec<_>>>()?;
-        Ok(Box::new(KernelPeers::start(cpus, runs, choice, groups)?))
+        let failed = |error| MachineError::failed(format!("failed to fire from several CPUs: {error}"));
+        let firings = cpus.iter().map(|_| self.trigger.again().map_err(failed)).collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(KernelPeers::start(cpus, firings, choice, groups)?))
+    }
+
+    fn hook(&mut self) -> Result<&'static str> {
+        self.trigger.hook(&self.placed.maps)
+    }
+
+    fn unhook(&mut self) -> Result<u64> {
+        self.trigger.unhook(&self.placed.maps)
     }
 
     fn caveats(&self) -> Vec<Caveat> {

@@ -5,9 +5,11 @@
 pub mod churn;
 pub mod fillers;
 pub mod loaded;
+pub mod maps;
 pub mod marked;
 pub mod memory;
 pub mod meters;
+mod models;
 pub mod pace;
 pub mod pagewalk;
 pub mod peers;
@@ -302,7 +304,7 @@ const MODULE_AREA_BYTES: u64 = 1008 << 20;
 
 /// Says at once what the kernel would say after minutes of loading, with error 524.
 fn refuse_if_too_large(case: &Case) -> Result<()> {
-    let body = u64::from(pack::chunks(case.body.nominal_bytes())) * pack::CHUNK_BYTES;
+    let body = u64::from(pack::chunks(case.body.largest_bytes())) * pack::CHUNK_BYTES;
     let spacing = match planner::Wanted::of(case, 0).fillers_of {
         PackMode::OffTwoMeg => REGION_BYTES,
         PackMode::Off => case.stride.bytes(),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::perf::{self, PerfCounters};
-use super::sys::TestRun;
+use super::trigger::Firing;
 use crate::counters::{Choice, Group, Reading};
 use crate::machine::{MachineError, Peers, Result, Target};
 use crate::trial::company::CpuWindow;
@@ -29,18 +29,30 @@ struct Thread {
 
 impl KernelPeers {
     /// A thread for each of `cpus` with what it fires. They count what `choice` asks for, which must be `groups`.
-    pub fn start(cpus: &[u32], runs: Vec<[TestRun; 2]>, choice: &Choice, groups: &[Group]) -> Result<Self> {
+    pub fn start(cpus: &[u32], firings: Vec<Box<dyn Firing>>, choice: &Choice, groups: &[Group]) -> Result<Self> {
         let barrier = Arc::new(Barrier::new(cpus.len() + 1));
         let mut peers = Self { threads: Vec::new(), barrier };
-        for (&cpu, runs) in cpus.iter().zip(runs) {
-            peers.threads.push(Thread::start(cpu, runs, choice.clone(), groups.to_vec(), Arc::clone(&peers.barrier))?);
+        for (&cpu, firing) in cpus.iter().zip(firings) {
+            peers.threads.push(Thread::start(
+                cpu,
+                firing,
+                choice.clone(),
+                groups.to_vec(),
+                Arc::clone(&peers.barrier),
+            )?);
         }
         Ok(peers)
     }
 }
 
 impl Thread {
-    fn start(cpu: u32, runs: [TestRun; 2], choice: Choice, groups: Vec<Group>, barrier: Arc<Barrier>) -> Result<Self> {
+    fn start(
+        cpu: u32,
+        mut firing: Box<dyn Firing>,
+        choice: Choice,
+        groups: Vec<Group>,
+        barrier: Arc<Barrier>,
+    ) -> Result<Self> {
         let (orders, told) = channel();
         let (tell, windows) = channel();
         let work = move || {
@@ -52,7 +64,7 @@ impl Thread {
             if tell.send(ready).is_ok()
                 && let Ok(counters) = prepared
             {
-                serve(counters, runs, &told, &tell, &barrier);
+                serve(counters, firing.as_mut(), &told, &tell, &barrier);
             }
         };
         let thread = std::thread::Builder::new().name(format!("cpu{cpu}")).spawn(work);
@@ -96,7 +108,7 @@ fn prepare(cpu: u32, choice: &Choice, groups: &[Group]) -> Result<PerfCounters> 
 /// One window for each order, until there are no more.
 fn serve(
     mut counters: PerfCounters,
-    [mut programs, mut empty]: [TestRun; 2],
+    firing: &mut dyn Firing,
     orders: &Receiver<(Target, u32)>,
     tell: &Sender<Result<CpuWindow>>,
     barrier: &Barrier,
@@ -104,14 +116,10 @@ fn serve(
     let mut last = Vec::new();
     let mut failed = counters.read(&mut last).err().map(MachineError::from);
     while let Ok((target, runs)) = orders.recv() {
-        let run = match target {
-            Target::Programs => &mut programs,
-            Target::Empty => &mut empty,
-        };
         barrier.wait();
         let window = match failed.take() {
             Some(error) => Err(error),
-            None => window(&mut counters, &mut last, run, runs),
+            None => window(&mut counters, &mut last, firing, (target, runs)),
         };
         if tell.send(window).is_err() {
             break;
@@ -119,10 +127,15 @@ fn serve(
     }
 }
 
-fn window(counters: &mut PerfCounters, last: &mut Vec<Reading>, run: &mut TestRun, runs: u32) -> Result<CpuWindow> {
+fn window(
+    counters: &mut PerfCounters,
+    last: &mut Vec<Reading>,
+    firing: &mut dyn Firing,
+    (target, runs): (Target, u32),
+) -> Result<CpuWindow> {
     counters.enable()?;
     let began = std::time::Instant::now();
-    let fired = run.run(runs);
+    let fired = firing.hit(target, runs);
     let wall_ns = began.elapsed().as_nanos() as u64;
     counters.disable()?;
     fired.map_err(|error| match error.kind() {

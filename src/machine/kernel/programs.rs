@@ -2,41 +2,43 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder};
+use libbpf_rs::{MapCore, MapHandle, MapType, Object, ObjectBuilder};
 use libbpf_sys::bpf_insn;
 
-use super::pace::Pace;
+use super::models;
 use super::sys;
 use super::trigger::Form;
 use crate::machine::{MachineError, Result};
 use crate::model::visits::Deal;
 use crate::workload::{Body, Case, Order, TriggerKind};
 
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bodies.bpf.o"));
+pub use super::maps::{Maps, SLOTS, load_error, map, prog_array, set_program};
+
+const SIZES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bodies.bpf.o"));
+const MODELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/models.bpf.o"));
 
 /// `BPF_LD | BPF_IMM | BPF_DW`, the first half of a 16-byte load.
 const LD_IMM64: u8 = 0x18;
 /// `BPF_ALU64 | BPF_MOV | BPF_K`, and the same of 32 bits.
 const MOV64_IMM: u8 = 0xb7;
 const MOV32_IMM: u8 = 0xb4;
-/// `RETURN_STAND_IN` of bpf/bodies.bpf.c.
+/// `RETURN_STAND_IN` of bpf/frame.h.
 const RETURN_STAND_IN: i32 = 0x5eed;
 /// `BPF_PSEUDO_MAP_FD` and `BPF_PSEUDO_MAP_VALUE` in `src_reg`.
 const MAP_FD: u8 = 1;
 const MAP_VALUE: u8 = 2;
 
-/// Slots of one small prog array. The kernel walks all programs that jump through an array at each of its updates
-/// (`prog_array_map_poke_run`), so many small arrays load in linear time where a large one takes quadratic time.
-pub const SLOTS: u32 = 64;
-
 /// The loaded object, kept for its instructions and for the descriptors patched into them.
 #[derive(Debug)]
 pub struct Programs {
     trigger: TriggerKind,
-    body: Vec<bpf_insn>,
+    /// By position in turn: one, or those of a mix.
+    bodies: Vec<Vec<bpf_insn>>,
+    /// The shortest of them.
+    plug: Vec<bpf_insn>,
     /// Starts a chain or a walk; empty for other triggers.
     entry: Vec<bpf_insn>,
     empty: Vec<bpf_insn>,
@@ -44,28 +46,7 @@ pub struct Programs {
     sites: Sites,
     /// What each load took since they were last taken.
     latencies_ns: RefCell<Vec<u64>>,
-    _object: Object,
-}
-
-/// The maps one load of a case uses.
-#[derive(Debug)]
-pub struct Maps {
-    /// How many are run.
-    pub programs: u32,
-    /// Every program that is run, by slot, where tail calls reach them.
-    pub by_position: Option<MapHandle>,
-    /// Which position has which slots.
-    pub deal: Deal,
-    /// Every program that is run, by position, where they are attached.
-    descriptors: RefCell<Vec<Option<OwnedFd>>>,
-    /// A u32 that is not 0 in the check pass, where programs are attached.
-    checking: MapHandle,
-    /// The same programs in small arrays, for direct jumps; empty for `walk`.
-    pub successors: Vec<MapHandle>,
-    /// Slots of each of those.
-    pub slots: u32,
-    /// A u32 per position, counted in the check pass.
-    pub executed: MapHandle,
+    object: Object,
 }
 
 /// Descriptors of the object's own maps, by which the places to patch are found.
@@ -81,17 +62,23 @@ impl Programs {
     /// Loads the object's programs for one trigger and body.
     pub fn open(trigger: TriggerKind, body: Body) -> Result<Self> {
         let family = if trigger.is_tail_calls() { trigger.to_string() } else { "hook".to_owned() };
-        let body_name = format!("{family}_{}", body.nominal_bytes());
+        let name = |part: Body| format!("{family}_{}", part.to_string().replace('-', "_"));
+        let names: Vec<String> = body.parts().into_iter().map(name).collect();
         let entry_name = trigger.is_tail_calls().then(|| format!("{family}_entry"));
         let empty_name = if trigger.is_tail_calls() { "empty" } else { "hook_empty" };
-        let mut open =
-            ObjectBuilder::default().open_memory(OBJECT).map_err(|error| load_error("BPF object", &error))?;
-        let wanted: Vec<&str> = [body_name.as_str(), empty_name].into_iter().chain(entry_name.as_deref()).collect();
+        let mut open = ObjectBuilder::default()
+            .open_memory(if body.is_size() { SIZES } else { MODELS })
+            .map_err(|error| load_error("BPF object", &error))?;
+        let wanted: Vec<&str> =
+            names.iter().map(String::as_str).chain([empty_name]).chain(entry_name.as_deref()).collect();
         for mut program in open.progs_mut() {
             let wanted = wanted.iter().any(|name| program.name() == *name);
             program.set_autoload(wanted);
         }
         let object = open.load().map_err(|error| load_error("BPF object", &error))?;
+        if !body.is_size() {
+            models::fill(&object)?;
+        }
         let insns = |name: &str| {
             let found = object.progs().find(|program| program.name() == name);
             let missing = || MachineError::failed(format!("failed to find program `{name}` in the BPF object"));
@@ -106,7 +93,8 @@ impl Programs {
         };
         Ok(Self {
             trigger,
-            body: insns(&body_name)?,
+            bodies: names.iter().map(|name| insns(name)).collect::<Result<_>>()?,
+            plug: insns(&name(body.smallest()))?,
             entry: entry_name.as_deref().map(insns).transpose()?.unwrap_or_default(),
             empty: insns(empty_name)?,
             form: Form::of(trigger)?,
@@ -117,13 +105,19 @@ impl Programs {
                 checking: map(".checking"),
             },
             latencies_ns: RefCell::default(),
-            _object: object,
+            object,
         })
     }
 
     /// What runs them.
     pub fn trigger(&self) -> TriggerKind {
         self.trigger
+    }
+
+    /// What the bodies look up and leave: a map of the object by its name, or of a variable by its section's.
+    pub fn map_named(&self, name: &str) -> Option<MapHandle> {
+        let map = self.object.maps().find(|map| map.name().to_string_lossy().ends_with(name))?;
+        MapHandle::try_from(&map).ok()
     }
 
     /// What the trigger needs of its programs.
@@ -166,7 +160,11 @@ impl Programs {
 
     /// Loads the instance for `position`.
     pub fn load_body(&self, maps: &Maps, position: u32, programs: u32) -> io::Result<OwnedFd> {
-        let mut insns = self.body.clone();
+        let body = &self.bodies[position as usize % self.bodies.len()];
+        self.load(body.clone(), maps, position, programs)
+    }
+
+    fn load(&self, mut insns: Vec<bpf_insn>, maps: &Maps, position: u32, programs: u32) -> io::Result<OwnedFd> {
         let next = (position + 1) % programs;
         let successor = maps.successors.get((next / maps.slots) as usize);
         self.patch(&mut insns, maps, position, successor, next % maps.slots);
@@ -204,9 +202,9 @@ impl Programs {
         sys::load(&insns, self.form.load_empty_as(position))
     }
 
-    /// A program like the measured ones, for plugging holes: it has their size to the byte.
+    /// A program like the measured ones, for plugging holes: it has the size of the shortest to the byte.
     pub fn load_plug(&self, maps: &Maps) -> io::Result<OwnedFd> {
-        self.load_body(maps, 0, 1)
+        self.load(self.plug.clone(), maps, 0, 1)
     }
 
     fn is_site(&self, insn: &bpf_insn, kind: u8, fd: i32) -> bool {
@@ -241,125 +239,13 @@ impl Programs {
     }
 }
 
-impl Maps {
-    /// Whether the program of a position is run; if not, nothing here holds it.
-    pub fn runs(&self, position: u32) -> bool {
-        !self.deal.of(position).is_empty()
-    }
-
-    /// Puts a program where its callers jump to, or keeps it to be attached. The maps hold it from now on; its descriptor may be
-    /// closed.
-    pub fn publish(&self, position: u32, program: BorrowedFd<'_>) -> io::Result<()> {
-        let Some(by_position) = &self.by_position else {
-            let own = program.try_clone_to_owned()?;
-            if let Some(slot) = self.descriptors.borrow_mut().get_mut(position as usize) {
-                *slot = Some(own);
-            }
-            return Ok(());
-        };
-        for slot in self.deal.of(position) {
-            set_program(by_position, slot, program).map_err(io::Error::other)?;
-        }
-        match self.successors.get((position / self.slots) as usize) {
-            Some(array) => set_program(array, position % self.slots, program).map_err(io::Error::other),
-            None => Ok(()),
-        }
-    }
-
-    /// The programs to be attached, by position; empty where tail calls reach them.
-    pub fn attachable(&self) -> Vec<OwnedFd> {
-        self.descriptors.take().into_iter().flatten().collect()
-    }
-
-    /// Begins or ends the check pass of attached programs.
-    pub fn set_checking(&self, checking: bool) -> Result<()> {
-        self.checking
-            .update(&0u32.to_ne_bytes(), &u32::from(checking).to_ne_bytes(), MapFlags::ANY)
-            .map_err(|error| MachineError::failed(format!("failed to switch counting: {error}")))
-    }
-
-    /// Lets go of the programs. Deleting the target of a direct jump waits for an RCU grace period each
-    /// (`bpf_arch_poke_desc_update`), 11 ms a program on an idle box; replacing it does not. So every jump is led to `empty`, and
-    /// the arrays are to be kept until the programs that jump through them are gone.
-    pub fn retire(&mut self, empty: BorrowedFd<'_>) -> Vec<MapHandle> {
-        for array in &self.successors {
-            for slot in 0..self.slots {
-                // If it cannot be replaced it is deleted when the array goes: slower, and as clean.
-                let _ = set_program(array, slot, empty);
-            }
-        }
-        std::mem::take(&mut self.successors)
-    }
-
-    /// Lets go of every program that is still here: all, if a load was broken off, and none the second time.
-    pub fn unpublish(&mut self, pace: &mut Pace<'_>) {
-        for program in self.descriptors.take().into_iter().flatten() {
-            drop(program);
-            pace.step();
-        }
-        let Some(by_position) = self.by_position.take() else { return };
-        for position in 0..self.programs {
-            let slots = self.deal.of(position);
-            if slots.filter(|slot| by_position.delete(&slot.to_ne_bytes()).is_ok()).count() > 0 {
-                pace.step();
-            }
-        }
-    }
-
-    /// Executions by position, as counted in the check pass.
-    pub fn executed(&self, programs: u32) -> Result<Vec<u32>> {
-        let bytes = self
-            .executed
-            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|error| MachineError::failed(format!("failed to read execution counts: {error}")))?
-            .unwrap_or_default();
-        let counts = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        Ok(counts.take(programs as usize).collect())
-    }
-}
-
-impl Drop for Maps {
-    fn drop(&mut self) {
-        self.unpublish(&mut Pace::blind());
-    }
-}
-
 fn patch_return(insns: &mut [bpf_insn], returns: i32) {
     let is_return = |insn: &&mut bpf_insn| matches!(insn.code, MOV64_IMM | MOV32_IMM) && insn.imm == RETURN_STAND_IN;
     insns.iter_mut().filter(is_return).for_each(|insn| insn.imm = returns);
-}
-
-/// Stores `program` in a slot of a prog array.
-pub fn set_program(array: &MapHandle, slot: u32, program: BorrowedFd<'_>) -> libbpf_rs::Result<()> {
-    array.update(&slot.to_ne_bytes(), &program.as_raw_fd().to_ne_bytes(), MapFlags::ANY)
 }
 
 /// Replaces the map with descriptor `old` by the one with `new` wherever instructions name it.
 pub fn point_to_map(insns: &mut [bpf_insn], old: i32, new: i32) {
     let names_it = |insn: &&mut bpf_insn| insn.code == LD_IMM64 && insn.src_reg() == MAP_FD && insn.imm == old;
     insns.iter_mut().filter(names_it).for_each(|insn| insn.imm = new);
-}
-
-/// A prog array: it holds its programs until its own descriptor is closed, so no program needs one.
-pub fn prog_array(slots: u32) -> Result<MapHandle> {
-    map(MapType::ProgArray, "itlbench_progs", 4, slots)
-}
-
-/// A map with keys of four bytes.
-pub fn map(kind: MapType, name: &str, value_size: u32, entries: u32) -> Result<MapHandle> {
-    let opts =
-        libbpf_sys::bpf_map_create_opts { sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _, ..Default::default() };
-    MapHandle::create(kind, Some(name), 4, value_size, entries, &opts)
-        .map_err(|error| load_error(&format!("BPF map `{name}` of {entries} entries"), &error))
-}
-
-/// Explains why the kernel would not load `what`.
-pub fn load_error(what: &str, error: &libbpf_rs::Error) -> MachineError {
-    match error.kind() {
-        libbpf_rs::ErrorKind::PermissionDenied => MachineError::host_cannot(
-            format!("failed to load {what}: permission denied"),
-            "run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYSLOG",
-        ),
-        _ => MachineError::failed(format!("failed to load {what}: {error:#}")),
-    }
 }

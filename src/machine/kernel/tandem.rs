@@ -43,7 +43,7 @@ impl KernelTandem {
     pub fn open(asked: &Asked, stop: Arc<AtomicBool>) -> Result<Self> {
         let (events, refused) = victim_events::offered();
         let rhythm_ns = RHYTHM.as_nanos() as u64;
-        let victim = |name: String, argv| Victim { name, argv, events, refused, rhythm_ns };
+        let victim = |name: String, argv| Victim { name, argv, events, refused, rhythm_ns, hook: None };
         match asked {
             Asked::Command(argv) => {
                 let name = argv.first().ok_or_else(|| MachineError::bad_request("no command behind `--`"))?;

@@ -80,7 +80,6 @@ impl<'a> SimLoaded<'a> {
     fn carry_out(&mut self, case: &Case, seed: u64, random: &mut oorandom::Rand64) -> Result<()> {
         let rules = Rules { pack_bytes: self.packs.pack_bytes(), longest_filler: LONGEST_FILLER };
         let mut plan = Planner::new(Wanted::of(case, seed), rules, &[]);
-        let len = case.body.nominal_bytes();
         while let Some(step) = plan.next_step() {
             let number = match step {
                 Step::Filler { chunks, kind } => {
@@ -91,6 +90,8 @@ impl<'a> SimLoaded<'a> {
                 Step::Plug => None,
                 Step::Measured { number } => Some(number),
             };
+            let body = number.map_or(case.body.smallest(), |number| case.body.at(number));
+            let len = body.nominal_bytes();
             let span = self.reserve(pack::chunks(len), FillerKind::Extended, case.loaded())?;
             self.spans.push(span);
             let image = self.packs.image(span, len, random);

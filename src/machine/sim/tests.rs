@@ -89,7 +89,7 @@ fn both_arms_load_as_many_fillers_and_get_what_they_ask_for() {
 #[test]
 fn every_body_stride_and_offset_gets_its_own_pages() {
     let mut machine = SimMachine::new(4);
-    for body in Body::ALL {
+    for body in Body::all() {
         for stride in [Stride::Page, Stride::PageAndGuard] {
             for offset in [OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed] {
                 let case = Case { body, stride, offset, ..case(600, PackMode::Off) };

@@ -10,6 +10,7 @@ use crate::model::fetched::Window;
 use crate::runfile::{Manifest, Run};
 use crate::trial::record::{Parallel, Repetition};
 use crate::trial::{Sample, Trial};
+use crate::workload::Body;
 
 /// What one row has of its own; `None` and empty where its kind has no such thing.
 #[derive(Default)]
@@ -65,6 +66,11 @@ fn all_timed(trial: &Trial, cpu: u32) -> Vec<Timed<'_>> {
     all
 }
 
+/// Bytes of straight-line code as a number, the others by name.
+fn body(body: Body) -> Value {
+    if Body::SIZES.contains(&body) { json!(body.nominal_bytes()) } else { json!(body) }
+}
+
 fn numbered<'a>(kind: &str, cpu: u32, windows: &'a [Sample]) -> Vec<Timed<'a>> {
     windows.iter().enumerate().map(|(window, sample)| of_sample(kind, window, cpu, sample)).collect()
 }
@@ -113,7 +119,7 @@ fn of_victim(window: usize, repetition: &Repetition) -> Timed<'_> {
 fn of_trial(trial: &Trial) -> Vec<Value> {
     let mut cells = columns::case(&trial.case).map(Value::String).to_vec();
     // Numbers are numbers in JSON.
-    (cells[2], cells[3]) = (json!(trial.case.body.nominal_bytes()), json!(trial.case.programs));
+    (cells[2], cells[3]) = (body(trial.case.body), json!(trial.case.programs));
     cells.extend([
         json!(trial.trial),
         json!(trial.sequence),

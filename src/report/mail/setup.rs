@@ -7,7 +7,7 @@ use super::{Block, COLUMNS, items};
 use crate::host::Facts;
 use crate::runfile::Manifest;
 use crate::runfile::manifest::MachineKind;
-use crate::workload::{Spec, Stride};
+use crate::workload::{Body, Spec, Stride};
 
 /// Mitigations that change what an indirect branch, a kernel entry or a huge code page costs.
 const MITIGATIONS: [&str; 4] = ["itlb_multihit", "meltdown", "retbleed", "spectre_v2"];
@@ -128,10 +128,12 @@ fn workload(spec: &Spec) -> Vec<String> {
         Stride::Page => "a page each, 4 KiB apart",
         Stride::PageAndGuard => "a page and a guard page each, 8 KiB apart",
     };
+    let about = format!("aims at {} bytes of JITed code", spec.body.nominal_bytes());
+    let body = if Body::SIZES.contains(&spec.body) { about } else { format!("{}: {about}", spec.body) };
     let mut rows = vec![
         ("name", spec.name.clone()),
         ("trigger", format!("{}: {}", spec.trigger, spec.trigger.meaning())),
-        ("body", format!("aims at {} bytes of JITed code", spec.body.nominal_bytes())),
+        ("body", body),
         ("pack off", format!("{stride}; offsets inside the page: {}", spec.offset)),
         ("design", format!("{} fresh loads x {} windows a case, arms interleaved", spec.trials, spec.samples)),
     ];

@@ -26,7 +26,7 @@ prop_compose! {
         (question, expectation) in any::<(String, String)>(),
         trigger in prop::sample::select(vec![TriggerKind::Chain, TriggerKind::Walk]),
         programs in prop::collection::btree_set(1u32..5000, 1..4),
-        body in prop::sample::select(Body::ALL.to_vec()),
+        body in prop::sample::select(Body::all()),
         pack in prop::sample::subsequence(vec![PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo], 1..=4),
         stride in prop::sample::select(vec![Stride::Page, Stride::PageAndGuard]),
         offset in prop::sample::select(vec![OffsetRule::Walk, OffsetRule::Random, OffsetRule::Fixed]),

@@ -1,15 +1,17 @@
 //! Programs on a hook, fired by hitting it.
 
+use std::ffi::CStr;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Trigger, attach_failed, cgroup, cls, kprobe, socket, spots, syscall, tracepoint, uprobe, xdp};
+use super::{Firing, Trigger, attach_failed, cgroup, cls, kprobe, socket, spots, syscall, tracepoint, uprobe, xdp};
 use crate::machine::kernel::fillers::load_failed;
 use crate::machine::kernel::pace::Pace;
 use crate::machine::kernel::programs::{Maps, Programs};
+use crate::machine::kernel::sys::attach;
 use crate::machine::{Fired, MachineError, Result, Target};
 use crate::trial::Check;
 use crate::workload::TriggerKind;
@@ -27,6 +29,8 @@ pub trait Hook: Debug {
     }
     /// Hits it: every program runs `times` times.
     fn hit(&mut self, target: Target, times: u32) -> io::Result<()>;
+    /// The same to be hit from another thread.
+    fn again(&self) -> io::Result<Box<dyn Firing>>;
 }
 
 /// No hook any more.
@@ -37,11 +41,17 @@ impl Hook for Gone {
     fn hit(&mut self, _target: Target, _times: u32) -> io::Result<()> {
         Err(io::ErrorKind::NotConnected.into())
     }
+
+    fn again(&self) -> io::Result<Box<dyn Firing>> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
 }
 
 /// One of two alike hooks.
-pub trait Point: Debug {
+pub trait Point: Debug + Send + Sized {
     fn hit(&mut self, times: u32) -> io::Result<()>;
+    /// The same to be hit from another thread.
+    fn again(&self) -> io::Result<Self>;
 }
 
 /// Two hooks that do not know each other: one with the programs, one with the empty program.
@@ -51,12 +61,22 @@ pub struct Pair<P: Point> {
     pub empty: P,
 }
 
-impl<P: Point> Hook for Pair<P> {
+impl<P: Point> Firing for Pair<P> {
     fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
         match target {
             Target::Programs => self.programs.hit(times),
             Target::Empty => self.empty.hit(times),
         }
+    }
+}
+
+impl<P: Point + 'static> Hook for Pair<P> {
+    fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
+        Firing::hit(self, target, times)
+    }
+
+    fn again(&self) -> io::Result<Box<dyn Firing>> {
+        Ok(Box::new(Pair { programs: self.programs.again()?, empty: self.empty.again()? }))
     }
 }
 
@@ -66,17 +86,22 @@ pub struct Attached {
     kind: TriggerKind,
     hook: Box<dyn Hook>,
     /// By position. They hold the programs, so that leaving the hook frees none.
-    programs: Rc<Vec<OwnedFd>>,
+    programs: Arc<Vec<OwnedFd>>,
     empty: OwnedFd,
+    /// Links to a hook that other processes hit.
+    hooked: Vec<OwnedFd>,
 }
+
+/// Hit by every system call of the host: whatever a process does, it hits this.
+const EVERYBODYS: &CStr = c"sys_enter";
 
 impl Attached {
     /// Puts `programs` on their hook, and an empty program on another or in turn on the same.
     pub fn new(kind: TriggerKind, objects: &Programs, programs: Vec<OwnedFd>) -> Result<Self> {
-        let programs = Rc::new(programs);
+        let programs = Arc::new(programs);
         let empty = objects.load_empty().map_err(|error| load_failed("trigger program", &error))?;
         let hook = hook(kind, objects, &programs, &empty)?;
-        Ok(Self { kind, hook, programs, empty })
+        Ok(Self { kind, hook, programs, empty, hooked: Vec::new() })
     }
 
     fn hit(&mut self, target: Target, times: u32) -> Result<()> {
@@ -101,14 +126,14 @@ impl Attached {
     }
 }
 
-fn hook(kind: TriggerKind, objects: &Programs, programs: &Rc<Vec<OwnedFd>>, empty: &OwnedFd) -> Result<Box<dyn Hook>> {
+fn hook(kind: TriggerKind, objects: &Programs, programs: &Arc<Vec<OwnedFd>>, empty: &OwnedFd) -> Result<Box<dyn Hook>> {
     let failed = |error: io::Error| attach_failed(kind, "attach programs", &error);
     let bare = || empty.try_clone().map(|empty| vec![empty]).map_err(failed);
     let last = |returns| objects.load_empty_at(0, returns).map_err(|error| load_failed("trigger program", &error));
     let count = programs.len();
     Ok(match kind {
-        TriggerKind::Tracepoint => Box::new(tracepoint::open(Rc::clone(programs), bare()?)?),
-        TriggerKind::Kprobe => Box::new(kprobe::open(Rc::clone(programs), bare()?)?),
+        TriggerKind::Tracepoint => Box::new(tracepoint::open(Arc::clone(programs), bare()?)?),
+        TriggerKind::Kprobe => Box::new(kprobe::open(Arc::clone(programs), bare()?)?),
         TriggerKind::Fentry => Box::new(spots::open(objects, programs)?),
         TriggerKind::Cls => {
             let drop = last(cls::DROP)?;
@@ -132,8 +157,8 @@ fn hook(kind: TriggerKind, objects: &Programs, programs: &Rc<Vec<OwnedFd>>, empt
             Box::new(Pair { programs: on(&|at| at, programs)?, empty: on(&|_| 0, &bare()?)? })
         }
         TriggerKind::Syscall => Box::new(Pair {
-            programs: syscall::Calls::new(Rc::clone(programs), 1),
-            empty: syscall::Calls::new(Rc::new(bare()?), count),
+            programs: syscall::Calls::new(Arc::clone(programs), 1),
+            empty: syscall::Calls::new(Arc::new(bare()?), count),
         }),
         TriggerKind::Chain | TriggerKind::Walk => {
             return Err(MachineError::failed(format!("failed to attach: trigger `{kind}` has no hook")));
@@ -175,13 +200,40 @@ impl Trigger for Attached {
         Ok(Fired { wall_ns: began.elapsed().as_nanos() as u64 })
     }
 
+    fn again(&self) -> io::Result<Box<dyn Firing>> {
+        self.hook.again()
+    }
+
+    fn hook(&mut self, maps: &Maps) -> Result<&'static str> {
+        if !self.kind.goes_with_hooked() {
+            let kind = self.kind;
+            return Err(MachineError::bad_request(format!(
+                "--hooked: programs of trigger `{kind}` cannot hang on sys_enter"
+            )));
+        }
+        maps.clear_executed()?;
+        maps.set_checking(true)?;
+        for program in self.programs.iter() {
+            let link = attach::raw_tracepoint(program.as_fd(), EVERYBODYS);
+            self.hooked.push(link.map_err(|error| attach_failed(self.kind, "attach programs to sys_enter", &error))?);
+        }
+        Ok("raw tracepoint sys_enter")
+    }
+
+    fn unhook(&mut self, maps: &Maps) -> Result<u64> {
+        self.hooked.clear();
+        maps.set_checking(false)?;
+        Ok(maps.executed(self.programs.len() as u32)?.iter().map(|&count| u64::from(count)).sum())
+    }
+
     fn empty_program(&self) -> BorrowedFd<'_> {
         self.empty.as_fd()
     }
 
     fn release(&mut self, pace: &mut Pace<'_>) {
         self.hook = Box::new(Gone);
-        for program in Rc::get_mut(&mut self.programs).map(std::mem::take).unwrap_or_default() {
+        self.hooked.clear();
+        for program in Arc::get_mut(&mut self.programs).map(std::mem::take).unwrap_or_default() {
             drop(program);
             pace.step();
         }

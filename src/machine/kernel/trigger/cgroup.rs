@@ -74,6 +74,11 @@ impl Point for Cgroup {
         }
         Ok(())
     }
+
+    /// The links stay with the one that made them.
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, _links: Vec::new() })
+    }
 }
 
 /// Nested directories, outermost first; removed when dropped.

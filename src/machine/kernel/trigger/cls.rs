@@ -57,4 +57,8 @@ impl Point for Cls {
         }
         Ok(())
     }
+
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()? })
+    }
 }

@@ -1,7 +1,7 @@
 //! Trigger `kprobe`: multi-kprobes on `bpf_modify_return_test_tp`, which nothing but a program of ours calls.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::hits;
 use super::tracepoint::InTurn;
@@ -9,7 +9,7 @@ use crate::machine::Result;
 use crate::machine::kernel::sys::attach;
 
 /// Prepares the function.
-pub fn open(programs: Rc<Vec<OwnedFd>>, empty: Vec<OwnedFd>) -> Result<InTurn> {
+pub fn open(programs: Arc<Vec<OwnedFd>>, empty: Vec<OwnedFd>) -> Result<InTurn> {
     let attach = |program: BorrowedFd<'_>| attach::kprobe(program, c"bpf_modify_return_test_tp");
     Ok(InTurn::new(hits::program("hit_kernel_function")?, attach, programs, empty))
 }

@@ -27,12 +27,17 @@ use super::fillers;
 use super::pace::Pace;
 use super::place::Placed;
 use super::programs::{Maps, Programs};
-use super::sys::TestRun;
 use crate::machine::{Fired, MachineError, Result, Target};
 use crate::trial::Check;
 use crate::workload::{Case, TriggerKind};
 
 pub use self::form::Form;
+
+/// What a thread on another CPU fires.
+pub trait Firing: Debug + Send {
+    /// Runs what `target` is `times` times.
+    fn hit(&mut self, target: Target, times: u32) -> io::Result<()>;
+}
 
 /// Runs the programs of one load, or the empty program reached the same way.
 pub trait Trigger: Debug {
@@ -42,9 +47,15 @@ pub trait Trigger: Debug {
     fn prepare(&mut self, target: Target) -> Result<()>;
     /// Fires; nothing but the trigger happens between the two looks at the clock.
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
-    /// The same runs once more, for another CPU: the programs, and the empty one; `None` where a hook has one place only.
-    fn again(&self) -> Option<io::Result<[TestRun; 2]>> {
-        None
+    /// The same to be fired from another thread, as long as `self` keeps what is attached attached.
+    fn again(&self) -> io::Result<Box<dyn Firing>>;
+    /// Hangs every program on a hook that other processes hit, and lets them count; what it is called.
+    fn hook(&mut self, _maps: &Maps) -> Result<&'static str> {
+        Err(MachineError::bad_request("--hooked: programs that tail calls reach cannot hang on a hook"))
+    }
+    /// Takes them off it; how often they ran there.
+    fn unhook(&mut self, _maps: &Maps) -> Result<u64> {
+        Ok(0)
     }
     /// The program that does nothing.
     fn empty_program(&self) -> BorrowedFd<'_>;

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 
 use super::attached::Point;
 use crate::machine::kernel::sys::attach;
@@ -11,7 +12,7 @@ use crate::machine::kernel::sys::attach;
 /// Pairs of sockets: the second of each has the filter.
 #[derive(Debug)]
 pub struct Sockets {
-    pairs: Vec<(UnixDatagram, UnixDatagram)>,
+    pairs: Arc<Vec<(UnixDatagram, UnixDatagram)>>,
 }
 
 impl Sockets {
@@ -22,7 +23,7 @@ impl Sockets {
             attach::socket_filter(pair.1.as_fd(), program)?;
             Ok(pair)
         };
-        Ok(Self { pairs: programs.map(pair).collect::<io::Result<_>>()? })
+        Ok(Self { pairs: Arc::new(programs.map(pair).collect::<io::Result<_>>()?) })
     }
 }
 
@@ -36,10 +37,14 @@ impl Sockets {
 impl Point for Sockets {
     fn hit(&mut self, times: u32) -> io::Result<()> {
         for _ in 0..times {
-            for (from, _) in &self.pairs {
+            for (from, _) in self.pairs.iter() {
                 from.send(&[0])?;
             }
         }
         Ok(())
+    }
+
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { pairs: Arc::clone(&self.pairs) })
     }
 }

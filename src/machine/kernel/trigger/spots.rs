@@ -71,6 +71,11 @@ impl Point for Fentry {
     fn hit(&mut self, times: u32) -> io::Result<()> {
         self.hit.run(times).map(drop)
     }
+
+    /// The links stay with the one that made them.
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { _links: Vec::new(), hit: self.hit.again()? })
+    }
 }
 
 /// Attaches the programs, and one empty program to every function that they are attached to.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::attached::Point;
 use crate::machine::kernel::sys;
@@ -11,14 +11,14 @@ use crate::machine::kernel::sys;
 /// Programs to call one after the other.
 #[derive(Debug)]
 pub struct Calls {
-    programs: Rc<Vec<OwnedFd>>,
+    programs: Arc<Vec<OwnedFd>>,
     /// Calls of each in a row.
     each: usize,
 }
 
 impl Calls {
     /// Calls every program `each` times.
-    pub fn new(programs: Rc<Vec<OwnedFd>>, each: usize) -> Self {
+    pub fn new(programs: Arc<Vec<OwnedFd>>, each: usize) -> Self {
         Self { programs, each }
     }
 }
@@ -33,5 +33,9 @@ impl Point for Calls {
             }
         }
         Ok(())
+    }
+
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { programs: Arc::clone(&self.programs), each: self.each })
     }
 }

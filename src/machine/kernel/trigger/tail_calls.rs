@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use super::Trigger;
+use super::{Firing, Trigger};
 use crate::machine::kernel::fillers::load_failed;
 use crate::machine::kernel::pace::Pace;
 use crate::machine::kernel::programs::{Maps, Programs, prog_array, set_program};
@@ -80,6 +80,23 @@ impl TailCalls {
     }
 }
 
+/// The same runs on another CPU, with skbs of their own.
+#[derive(Debug)]
+struct Elsewhere {
+    programs: TestRun,
+    empty: TestRun,
+}
+
+impl Firing for Elsewhere {
+    fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
+        let run = match target {
+            Target::Programs => &mut self.programs,
+            Target::Empty => &mut self.empty,
+        };
+        run.run(times).map(drop)
+    }
+}
+
 impl Trigger for TailCalls {
     /// Runs until every program must have been visited, counting; 33 for each slot.
     fn check(&mut self, maps: &Maps) -> Result<Check> {
@@ -116,8 +133,8 @@ impl Trigger for TailCalls {
         Ok(Fired { wall_ns: began.elapsed().as_nanos() as u64 })
     }
 
-    fn again(&self) -> Option<io::Result<[TestRun; 2]>> {
-        Some(self.programs.again().and_then(|programs| Ok([programs, self.empty.again()?])))
+    fn again(&self) -> io::Result<Box<dyn Firing>> {
+        Ok(Box::new(Elsewhere { programs: self.programs.again()?, empty: self.empty.again()? }))
     }
 
     /// The prog arrays hold the programs, see [`Maps::retire`].

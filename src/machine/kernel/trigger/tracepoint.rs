@@ -3,10 +3,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::attached::Hook;
-use super::hits;
+use super::{Firing, hits};
 use crate::machine::kernel::sys::{TestRun, attach};
 use crate::machine::{Result, Target};
 
@@ -15,7 +15,7 @@ use crate::machine::{Result, Target};
 pub struct InTurn {
     hit: TestRun,
     attach: fn(BorrowedFd<'_>) -> io::Result<OwnedFd>,
-    programs: Rc<Vec<OwnedFd>>,
+    programs: Arc<Vec<OwnedFd>>,
     empty: Vec<OwnedFd>,
     attached: Option<Target>,
     links: Vec<OwnedFd>,
@@ -29,7 +29,7 @@ impl InTurn {
     pub fn new(
         hit: OwnedFd,
         attach: fn(BorrowedFd<'_>) -> io::Result<OwnedFd>,
-        programs: Rc<Vec<OwnedFd>>,
+        programs: Arc<Vec<OwnedFd>>,
         empty: Vec<OwnedFd>,
     ) -> Self {
         Self { hit: TestRun::new(hit, [0; 5]), attach, programs, empty, attached: None, links: Vec::new() }
@@ -60,10 +60,30 @@ impl Hook for InTurn {
         }
         self.hit.run(times).map(drop)
     }
+
+    fn again(&self) -> io::Result<Box<dyn Firing>> {
+        Ok(Box::new(Elsewhere { hit: self.hit.again()?, attached: self.attached }))
+    }
+}
+
+/// The hook hit from another CPU: what hangs on it there is what hung on it when this was made.
+#[derive(Debug)]
+struct Elsewhere {
+    hit: TestRun,
+    attached: Option<Target>,
+}
+
+impl Firing for Elsewhere {
+    fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
+        match self.attached == Some(target) {
+            true => self.hit.run(times).map(drop),
+            false => Err(io::Error::other("something else hangs on the hook")),
+        }
+    }
 }
 
 /// Prepares the tracepoint.
-pub fn open(programs: Rc<Vec<OwnedFd>>, empty: Vec<OwnedFd>) -> Result<InTurn> {
+pub fn open(programs: Arc<Vec<OwnedFd>>, empty: Vec<OwnedFd>) -> Result<InTurn> {
     let attach = |program: BorrowedFd<'_>| attach::raw_tracepoint(program, c"bpf_trigger_tp");
     Ok(InTurn::new(hits::program("hit_kernel_function")?, attach, programs, empty))
 }

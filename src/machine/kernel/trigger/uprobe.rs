@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::Firing;
 use super::attached::Hook;
 use crate::machine::Target;
 use crate::machine::kernel::sys::attach;
@@ -45,6 +46,20 @@ fn file_offset(maps: &str, address: u64) -> Option<u64> {
 }
 
 impl Hook for Uprobes {
+    fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
+        Call.hit(target, times)
+    }
+
+    fn again(&self) -> io::Result<Box<dyn Firing>> {
+        Ok(Box::new(Call))
+    }
+}
+
+/// Calls the function; the probes are on it for every thread of this process.
+#[derive(Debug)]
+struct Call;
+
+impl Firing for Call {
     fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
         let probed: extern "C" fn() = match target {
             Target::Programs => attach::probed,

@@ -71,4 +71,8 @@ impl Point for Xdp {
         }
         Ok(())
     }
+
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, _link: self._link.try_clone()? })
+    }
 }

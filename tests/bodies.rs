@@ -1,0 +1,159 @@
+//! The bpf tier of bodies: each loads, does what it says, has the size it claims, and goes where its arm wants it.
+#![cfg(feature = "kernel")]
+#![allow(clippy::unwrap_used)]
+
+mod tier;
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use itlbench::machine::Machine;
+use itlbench::machine::kernel::programs::Programs;
+use itlbench::machine::kernel::{KernelMachine, sys};
+use itlbench::placement::Footprint;
+use itlbench::workload::{Body, Case, PackMode, Spec, TriggerKind};
+use libbpf_rs::{MapCore, MapFlags};
+
+const RUNS: u64 = 5;
+
+/// Runs the hooked form of `body` a few times by itself.
+fn run(body: Body) -> Programs {
+    let objects = Programs::open(TriggerKind::Syscall, body).unwrap();
+    let maps = objects.maps(1).unwrap();
+    let program = objects.load_body(&maps, 0, 1).unwrap();
+    (0..RUNS).for_each(|_| sys::test_run_raw(program.as_fd()).unwrap());
+    objects
+}
+
+fn value(objects: &Programs, map: &str, key: &[u8]) -> Vec<u8> {
+    objects.map_named(map).unwrap().lookup(key, MapFlags::ANY).unwrap().unwrap()
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(bytes[8 * at..8 * at + 8].try_into().unwrap())
+}
+
+/// What the body found last.
+fn found(objects: &Programs) -> u64 {
+    word(&value(objects, ".found", &[0; 4]), 0)
+}
+
+/// `struct tuple` of the packet in bpf/models.bpf.c: 10.0.0.1:49152 to 10.0.0.2:53, UDP.
+fn flow() -> Vec<u8> {
+    let addresses = [0x0a00_0001u32.to_ne_bytes(), 0x0a00_0002u32.to_ne_bytes()].concat();
+    let ports = [0xc000u16.to_ne_bytes(), 53u16.to_ne_bytes()].concat();
+    [addresses, ports, 17u32.to_ne_bytes().to_vec()].concat()
+}
+
+#[test]
+fn what_models_find_is_what_their_packet_holds() {
+    let Some(_turn) = tier::bpf() else { return };
+    let hash = b"wwwexamplecom".iter().fold(5381u32, |hash, &byte| hash.wrapping_mul(33).wrapping_add(byte.into()));
+    for (body, expected) in [
+        (Body::Classifier, 2),
+        (Body::Lpm, 1),
+        // Half word 38 of the packet is its UDP length, 41: allowed by the ladder's last rung.
+        (Body::Seccomp, 0x7fff_0000),
+        // The last of its rules is for device 53 of its kind.
+        (Body::Device, 1),
+        (Body::Dns, u64::from(hash)),
+    ] {
+        assert_eq!(found(&run(body)), expected, "{body}");
+    }
+    // The bucket is full at once, and each packet of 61 bytes takes its worth; it fills again meanwhile.
+    let most = (1 << 20) - 61;
+    assert!((most - 4 * 61..=most).contains(&found(&run(Body::TokenBucket))));
+    assert_ne!(found(&run(Body::Branchy)), 0, "its state moves on");
+}
+
+#[test]
+fn what_models_count_is_how_often_they_ran() {
+    let Some(_turn) = tier::bpf() else { return };
+    let counter = run(Body::Counter).map_named("counts").unwrap();
+    let cpus = counter.lookup_percpu(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    assert_eq!(cpus.iter().map(|bytes| word(bytes, 0)).sum::<u64>(), RUNS, "counter");
+    let latency = run(Body::Latency);
+    let slots = (0u32..64).map(|slot| word(&value(&latency, "slots", &slot.to_ne_bytes()), 0));
+    assert_eq!(slots.sum::<u64>(), RUNS, "latency");
+    let flow = value(&run(Body::Conntrack), "flows", &flow());
+    assert_eq!((word(&flow, 0), word(&flow, 1)), (RUNS, 61 * RUNS), "conntrack: packets and bytes");
+    let event = run(Body::Opensnoop).map_named("events").unwrap();
+    let records = event.lookup_percpu(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    let name = |record: &&Vec<u8>| record[16..20] == [2, 0, 0, 0] && record[28..30] == [8, 0];
+    assert!(records.iter().any(|record| name(&record)), "opensnoop: {records:?}");
+}
+
+/// JITed bytes of the hooked form of each part, by position.
+fn lengths(body: Body) -> Vec<u32> {
+    let objects = Programs::open(TriggerKind::Syscall, body).unwrap();
+    let parts = body.parts().len() as u32;
+    let maps = objects.maps(parts).unwrap();
+    let length = |position| {
+        let program = objects.load_body(&maps, position, parts).unwrap();
+        sys::image(program.as_fd()).unwrap().len
+    };
+    (0..parts).map(length).collect()
+}
+
+#[test]
+fn bodies_are_as_long_as_they_say_and_the_fleet_as_published() {
+    let Some(_turn) = tier::bpf() else { return };
+    let singles = Body::all().into_iter().filter(|body| body.parts().len() == 1);
+    let measured: Vec<(Body, u32)> = singles.map(|body| (body, lengths(body)[0])).collect();
+    println!("{measured:?}");
+    for (body, length) in measured {
+        let nominal = f64::from(body.nominal_bytes());
+        assert!((f64::from(length) / nominal - 1.0).abs() < 0.15, "{body}: {length} bytes, aims at {nominal}");
+    }
+    let fleet = lengths(Body::Fleet);
+    let under = |bytes| fleet.iter().filter(|&&length| length < bytes).count() * 100 / fleet.len();
+    assert_eq!((under(500), under(2000)), (50, 75), "{fleet:?}");
+    let tools: BTreeSet<u32> = lengths(Body::Tools).into_iter().collect();
+    assert!(tools.len() >= 10, "ten models at least: {tools:?}");
+}
+
+#[test]
+fn every_body_and_mix_runs_in_chains_and_on_hooks_and_lies_on_its_own_page_in_pack_off() {
+    let Some(_turn) = tier::bpf() else { return };
+    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    for body in Body::all() {
+        for trigger in [TriggerKind::Chain, TriggerKind::Walk, TriggerKind::Syscall] {
+            for pack in [PackMode::On, PackMode::Off] {
+                let case = Spec::builtin(&trigger.to_string()).unwrap().case(24, pack);
+                assert_placed(&mut machine, &Case { body, ..case });
+            }
+        }
+    }
+}
+
+fn assert_placed(machine: &mut KernelMachine, case: &Case) {
+    let body = case.body;
+    let mut loaded = machine.load(case, 5).unwrap_or_else(|error| panic!("{case}, {body}: {error}"));
+    let print = Footprint::of(loaded.images());
+    assert_eq!(loaded.check().unwrap().executed, 24, "{case}, {body}");
+    assert_eq!(print.missed(case.pack), None, "{case}, {body}: {print:?}");
+    let lengths: BTreeSet<u32> = loaded.images().iter().map(|image| image.len).collect();
+    let parts: BTreeSet<Body> = body.parts().into_iter().collect();
+    assert!(lengths.len() >= parts.len().min(4), "{case}, {body}: {lengths:?}");
+    loaded.unload().unwrap();
+}
+
+#[test]
+fn models_load_as_every_type_of_program_that_triggers_take() {
+    let Some(_turn) = tier::bpf() else { return };
+    for trigger in TriggerKind::ALL.into_iter().filter(|trigger| !matches!(trigger, TriggerKind::Fentry)) {
+        for body in [Body::Tools, Body::Fleet] {
+            let objects = Programs::open(trigger, body).unwrap();
+            let parts = body.parts().len() as u32;
+            let maps = objects.maps(parts).unwrap();
+            for position in 0..parts {
+                let loaded = objects.load_body(&maps, position, parts);
+                // Kernels without multi-kprobes refuse the type itself, of all bodies alike.
+                let refused = trigger == TriggerKind::Kprobe && loaded.is_err();
+                assert!(refused || loaded.is_ok(), "{trigger} {}: {loaded:?}", body.at(position));
+            }
+        }
+    }
+}
