@@ -60,9 +60,10 @@ fn bare_loop(peek: &Object, ops: &[Op]) -> f64 {
         match op {
             Op::Load { slot, .. } => {
                 let program = sys::load_sched_cls(insns).unwrap();
-                let base = pack::base(&sys::images(program.as_fd()).unwrap()[0]);
-                pending.retain(|(other, _)| *other != base);
-                held.insert(*slot, (program, base));
+                let bases: Vec<u64> = sys::images(program.as_fd()).unwrap().iter().map(pack::base).collect();
+                // Where a function lies now nothing is to be freed, whichever function of its program it is.
+                pending.retain(|(other, _)| !bases.contains(other));
+                held.insert(*slot, (program, bases[0]));
                 count += 1;
             }
             Op::Unload { slot } => close(peek, held.remove(slot), &mut pending),
