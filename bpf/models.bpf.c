@@ -256,6 +256,29 @@ INLINE void branchy(void)
 	FOUND(state + (sum & 1));
 }
 
+/* A parser cut into functions: a checksum of the header, and a mix of two words. Each is JITed code of its own. */
+static __attribute__((noinline)) __u32 checksum(__u32 sum)
+{
+	for (int i = 14; i < 34; i += 2)
+		sum += HALF(i);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+static __attribute__((noinline)) __u32 mix(__u32 a, __u32 b)
+{
+	a ^= b; a -= (b << 14) | (b >> 18);
+	b ^= a; b -= (a << 11) | (a >> 21);
+	a ^= b; a -= (b << 25) | (b >> 7);
+	b ^= a; b -= (a << 16) | (a >> 16);
+	return a ^ b;
+}
+
+INLINE void subprograms(void)
+{
+	FOUND(mix(checksum(0), WORD(30)));
+}
+
 #define MODEL(name, work) CALLED(name, work) HOOKED(name, work)
 
 MODEL(classifier, classifier();)
@@ -269,3 +292,4 @@ MODEL(token_bucket, token_bucket();)
 MODEL(dns, dns();)
 MODEL(device, device();)
 MODEL(branchy, branchy();)
+MODEL(subprograms, subprograms();)

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use itlbench::machine::Machine;
 use itlbench::machine::kernel::programs::Programs;
 use itlbench::machine::kernel::{KernelMachine, sys};
-use itlbench::placement::Footprint;
+use itlbench::placement::{Footprint, pack};
 use itlbench::workload::{Body, Case, PackMode, Spec, TriggerKind};
 use libbpf_rs::{MapCore, MapFlags};
 
@@ -66,6 +66,19 @@ fn what_models_find_is_what_their_packet_holds() {
     let most = (1 << 20) - 61;
     assert!((most - 4 * 61..=most).contains(&found(&run(Body::TokenBucket))));
     assert_ne!(found(&run(Body::Branchy)), 0, "its state moves on");
+    assert_eq!(found(&run(Body::Subprograms)), u64::from(mixed()), "what its two functions return");
+}
+
+/// The ones' complement sum of the packet's IPv4 header, mixed with its destination.
+fn mixed() -> u32 {
+    let header = [0x4500u32, 61, 0, 0x4000, 0x4011, 0, 0x0a00, 1, 0x0a00, 2];
+    let sum: u32 = header.iter().sum();
+    let (mut a, mut b) = ((sum & 0xffff) + (sum >> 16), 0x0a00_0002u32);
+    for bits in [14, 25] {
+        a = (a ^ b).wrapping_sub(b.rotate_left(bits));
+        b = (b ^ a).wrapping_sub(a.rotate_left(if bits == 14 { 11 } else { 16 }));
+    }
+    a ^ b
 }
 
 #[test]
@@ -92,7 +105,7 @@ fn lengths(body: Body) -> Vec<u32> {
     let maps = objects.maps(parts).unwrap();
     let length = |position| {
         let program = objects.load_body(&maps, position, parts).unwrap();
-        sys::image(program.as_fd()).unwrap().len
+        pack::piece(&sys::images(program.as_fd()).unwrap()).unwrap().len
     };
     (0..parts).map(length).collect()
 }

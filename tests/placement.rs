@@ -19,7 +19,7 @@ use itlbench::machine::kernel::settle::Settle;
 use itlbench::machine::kernel::{KernelMachine, sys};
 use itlbench::machine::{Machine, Target};
 use itlbench::placement::{Footprint, Image, pack};
-use itlbench::workload::{Case, FillerRule, OffsetRule, PackMode, Spec};
+use itlbench::workload::{Body, Case, FillerRule, OffsetRule, PackMode, Spec};
 use libbpf_sys::bpf_insn;
 use socket2::{Domain, SockFilter, Socket, Type};
 
@@ -232,6 +232,24 @@ fn unloading_waits_for_a_free_every_few_hundred_programs() {
         // A grace period, and the work queue behind it.
         let pause = took(&mut pace, 1);
         assert!(pause > Duration::from_millis(1) && pause < Duration::from_millis(1900), "{pause:?}");
+    }
+}
+
+#[test]
+fn a_body_of_three_functions_lies_where_its_arm_wants_it_as_kallsyms_says() {
+    let Some(_turn) = tier::bpf() else { return };
+    let mut machine = machine(false);
+    for case in chain(&[PackMode::On, PackMode::Off, PackMode::Placebo], 128) {
+        let case = Case { body: Body::Subprograms, ..case };
+        let mut loaded = machine.load(&case, 3).unwrap();
+        assert_eq!(loaded.check().unwrap().executed, 128, "{case}");
+        let (theirs, print) = (kallsyms_with("bpf_prog_"), Footprint::of(loaded.images()));
+        for image in loaded.images() {
+            let functions = theirs.iter().filter(|addr| (image.addr.0..image.end().0).contains(addr)).count();
+            assert_eq!(functions, 3, "{case}: {image:?}");
+        }
+        assert_eq!(print.missed(case.pack), None, "{case}: {print:?}");
+        loaded.unload().unwrap();
     }
 }
 

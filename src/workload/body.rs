@@ -46,9 +46,11 @@ pub enum Body {
     Opensnoop,
     /// Branches that depend on data.
     Branchy,
+    /// Checksum and mix of a header, each a function of its own (bpf-to-bpf calls).
+    Subprograms,
     /// Sizes as published of a fleet: half under 500 bytes, three quarters under 2000.
     Fleet,
-    /// All the models in turn.
+    /// All the models of one function in turn.
     Tools,
 }
 
@@ -76,7 +78,7 @@ impl Body {
 
     /// Every body.
     pub fn all() -> Vec<Self> {
-        Self::SIZES.into_iter().chain(TOOLS).chain([Self::Fleet, Self::Tools]).collect()
+        Self::SIZES.into_iter().chain(TOOLS).chain([Self::Subprograms, Self::Fleet, Self::Tools]).collect()
     }
 
     /// What a mix is made of, in turn by position; itself if it is no mix.
@@ -119,6 +121,7 @@ impl Body {
             Self::Dns => 224,
             Self::Opensnoop => 249,
             Self::Branchy => 989,
+            Self::Subprograms => 680,
             Self::Fleet | Self::Tools => {
                 let parts = self.parts();
                 parts.iter().map(|part| part.nominal_bytes()).sum::<u32>() / parts.len() as u32

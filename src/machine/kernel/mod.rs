@@ -26,6 +26,7 @@ pub mod trigger;
 pub mod victim_events;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::churn::KernelChurn;
-use self::fillers::Fillers;
+use self::fillers::{Fillers, Held};
 use self::loaded::KernelLoaded;
 use self::meters::KernelMeters;
 use self::place::{Packing, Placer, verified};
@@ -122,7 +123,7 @@ impl KernelMachine {
         let programs = Programs::open(TriggerKind::Chain, Body::B128)?;
         let maps = programs.maps(1)?;
         let loads: Vec<_> = (0..8).map(|_| probe_load(&programs, &maps)).collect::<Result<_>>()?;
-        let images: Vec<Image> = loads.iter().map(|(_, image)| *image).collect();
+        let images: Vec<Image> = loads.iter().map(verified).collect::<Result<_>>()?;
         drop(loads);
         self.settle.unloaded(images.iter().map(Extent::of));
         Ok(share_pages(&images))
@@ -139,13 +140,16 @@ impl KernelMachine {
         let programs = Programs::open(trigger, body)?;
         let maps = programs.maps(1)?;
         let mut landed = Vec::new();
+        // What lands apart fills the holes that it lies in.
+        let mut apart = Held::new(0);
         let mut probe = || {
-            let (program, image) = probe_load(&programs, &maps)?;
-            landed.push(image);
+            let (program, image) = probe_in_one_piece(&programs, &maps, &mut landed, &mut apart)?;
+            landed.push(Extent::of(&image));
             Ok((program, image))
         };
         let fillers = self.packs().then(|| Fillers::calibrate(&mut probe)).transpose()?;
-        self.settle.unloaded(landed.iter().map(Extent::of));
+        drop(apart);
+        self.settle.unloaded(landed);
         self.kits.insert((trigger, body), Kit { programs, fillers });
         Ok(())
     }
@@ -258,11 +262,28 @@ impl Drop for KernelMachine {
     }
 }
 
-fn probe_load(programs: &Programs, maps: &Maps) -> Result<(std::os::fd::OwnedFd, Image)> {
-    let program =
-        programs.load_plug(maps).map_err(|error| trigger::load_failed(programs.trigger(), "probe", &error))?;
-    let image = verified(&program)?;
-    Ok((program, image))
+fn probe_load(programs: &Programs, maps: &Maps) -> Result<OwnedFd> {
+    programs.load_plug(maps).map_err(|error| trigger::load_failed(programs.trigger(), "probe", &error))
+}
+
+/// Loads a program like the measured ones until its functions lie one behind the other: in small holes they lie apart, and are held.
+fn probe_in_one_piece(
+    programs: &Programs,
+    maps: &Maps,
+    landed: &mut Vec<Extent>,
+    apart: &mut Held,
+) -> Result<(OwnedFd, Image)> {
+    const ATTEMPTS: u32 = 4096;
+    for _ in 0..ATTEMPTS {
+        let program = probe_load(programs, maps)?;
+        let functions = place::functions(&program)?;
+        match pack::piece(&functions) {
+            Some(image) => return Ok((program, image)),
+            None => apart.keep_plug(&program)?,
+        }
+        landed.extend(functions.iter().map(Extent::of));
+    }
+    Err(MachineError::failed(place::APART))
 }
 
 /// Whether any two images are in one page.

@@ -282,10 +282,11 @@ pub fn verified(program: &OwnedFd) -> Result<Image> {
     pack::piece(&functions(program)?).ok_or_else(|| MachineError::failed(APART))
 }
 
-const APART: &str = "the functions of a program lie apart: others load all the time, or this kernel gives each function pages of its own";
+/// Said when no attempt puts a program into one piece.
+pub const APART: &str = "the functions of a program lie apart: others load all the time, or this kernel gives each function pages of its own";
 
 /// Where the kernel put each function of `program`; an error if it will not say.
-fn functions(program: &OwnedFd) -> Result<Vec<Image>> {
+pub fn functions(program: &OwnedFd) -> Result<Vec<Image>> {
     let functions = sys::images(program.as_fd())
         .map_err(|error| MachineError::failed(format!("failed to query a program's address: {error}")))?;
     if functions.iter().any(|function| function.addr.0 == 0) {
