@@ -11,7 +11,12 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hits.bpf.o"));
 
 /// Loads `name` and nothing else of bpf/hits.bpf.c.
 pub fn load(name: &str) -> Result<Object> {
-    let mut open = ObjectBuilder::default().open_memory(OBJECT).map_err(|error| load_error("BPF object", &error))?;
+    load_alone(OBJECT, name)
+}
+
+/// Loads `name` and nothing else of `object`.
+pub fn load_alone(object: &[u8], name: &str) -> Result<Object> {
+    let mut open = ObjectBuilder::default().open_memory(object).map_err(|error| load_error("BPF object", &error))?;
     for mut program in open.progs_mut() {
         let wanted = program.name() == name;
         program.set_autoload(wanted);

@@ -1,5 +1,5 @@
 //! Trigger `tracepoint`: raw tracepoint programs on `bpf_trigger_tp`, which the kernel hits in one test function only. A program of
-//! ours calls that function; one BPF_PROG_TEST_RUN hits as often as it is told.
+//! ours calls that function, several times in a run; one BPF_PROG_TEST_RUN repeats that as often as it is told.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,10 +10,45 @@ use super::{Firing, hits};
 use crate::machine::kernel::sys::{TestRun, attach};
 use crate::machine::{Result, Target};
 
+/// Calls of the kernel function on whose way the hook is, by programs of ours.
+#[derive(Debug)]
+pub struct Calls {
+    /// One in a run, for what is left of a number.
+    one: TestRun,
+    /// [`BATCH`] in a run.
+    batch: TestRun,
+}
+
+/// As in bpf/hits.bpf.c.
+const BATCH: u32 = 16;
+
+impl Calls {
+    /// Loads the programs.
+    pub fn load() -> Result<Self> {
+        let run = |name| -> Result<TestRun> { Ok(TestRun::new(hits::program(name)?, [0; 5])) };
+        Ok(Self { one: run("hit_kernel_function")?, batch: run("hit_kernel_function_16")? })
+    }
+
+    fn run(&mut self, times: u32) -> io::Result<()> {
+        let (batches, rest) = (times / BATCH, times % BATCH);
+        if batches > 0 {
+            self.batch.run(batches)?;
+        }
+        if rest > 0 {
+            self.one.run(rest)?;
+        }
+        Ok(())
+    }
+
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { one: self.one.again()?, batch: self.batch.again()? })
+    }
+}
+
 /// A hook that is there once: programs and empty program hang on it in turn.
 #[derive(Debug)]
 pub struct InTurn {
-    hit: TestRun,
+    calls: Calls,
     attach: fn(BorrowedFd<'_>) -> io::Result<OwnedFd>,
     programs: Arc<Vec<OwnedFd>>,
     empty: Vec<OwnedFd>,
@@ -25,14 +60,14 @@ pub struct InTurn {
 const WARM_UP: u32 = 16;
 
 impl InTurn {
-    /// Hits by `hit`, attaches by `attach`.
+    /// Hits by `calls`, attaches by `attach`.
     pub fn new(
-        hit: OwnedFd,
+        calls: Calls,
         attach: fn(BorrowedFd<'_>) -> io::Result<OwnedFd>,
         programs: Arc<Vec<OwnedFd>>,
         empty: Vec<OwnedFd>,
     ) -> Self {
-        Self { hit: TestRun::new(hit, [0; 5]), attach, programs, empty, attached: None, links: Vec::new() }
+        Self { calls, attach, programs, empty, attached: None, links: Vec::new() }
     }
 }
 
@@ -58,25 +93,25 @@ impl Hook for InTurn {
         if self.attached != Some(target) {
             self.prepare(target)?;
         }
-        self.hit.run(times).map(drop)
+        self.calls.run(times)
     }
 
     fn again(&self) -> io::Result<Box<dyn Firing>> {
-        Ok(Box::new(Elsewhere { hit: self.hit.again()?, attached: self.attached }))
+        Ok(Box::new(Elsewhere { calls: self.calls.again()?, attached: self.attached }))
     }
 }
 
 /// The hook hit from another CPU: what hangs on it there is what hung on it when this was made.
 #[derive(Debug)]
 struct Elsewhere {
-    hit: TestRun,
+    calls: Calls,
     attached: Option<Target>,
 }
 
 impl Firing for Elsewhere {
     fn hit(&mut self, target: Target, times: u32) -> io::Result<()> {
         match self.attached == Some(target) {
-            true => self.hit.run(times).map(drop),
+            true => self.calls.run(times),
             false => Err(io::Error::other("something else hangs on the hook")),
         }
     }
@@ -85,5 +120,5 @@ impl Firing for Elsewhere {
 /// Prepares the tracepoint.
 pub fn open(programs: Arc<Vec<OwnedFd>>, empty: Vec<OwnedFd>) -> Result<InTurn> {
     let attach = |program: BorrowedFd<'_>| attach::raw_tracepoint(program, c"bpf_trigger_tp");
-    Ok(InTurn::new(hits::program("hit_kernel_function")?, attach, programs, empty))
+    Ok(InTurn::new(Calls::load()?, attach, programs, empty))
 }
