@@ -45,6 +45,7 @@ fn every_trigger_has_a_workload_of_its_name_that_leads_to_a_report_on_the_simula
 
 #[cfg(feature = "kernel")]
 mod kernel {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
     use std::sync::Arc;
@@ -54,8 +55,8 @@ mod kernel {
     use itlbench::machine::kernel::trigger::{most_programs, offer};
     use itlbench::machine::kernel::{KernelMachine, sys};
     use itlbench::machine::{Loaded, Machine, Target};
-    use itlbench::placement::Footprint;
-    use itlbench::workload::{Case, PackMode};
+    use itlbench::placement::{Footprint, Image};
+    use itlbench::workload::{Case, Order, PackMode};
     use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions};
 
     use super::*;
@@ -73,19 +74,13 @@ mod kernel {
         Spec::builtin(&trigger.to_string()).unwrap().case(programs, pack)
     }
 
-    /// Executions that the kernel's statistics know of the programs of `loaded`.
-    fn run_count(loaded: &dyn Loaded) -> u64 {
-        let query = ProgInfoQueryOptions::default().include_jited_ksyms(true);
-        let ours: Vec<u64> = loaded.images().iter().map(|image| image.addr.0).collect();
-        let counts = ProgInfoIter::with_query_opts(query)
-            .filter(|info| info.jited_ksyms.first().is_some_and(|&address| ours.contains(&(address as u64))));
-        counts.map(|info| info.run_cnt).sum()
-    }
-
     /// Programs by name, and links: what a run could leave behind.
     fn traces() -> (usize, usize) {
         let text = fs::read_to_string("/proc/kallsyms").unwrap();
-        let programs = text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count();
+        let programs = text
+            .lines()
+            .filter(|line| line.contains("bpf_prog_") && ["_itlbench", "_hit_"].iter().any(|name| line.contains(name)))
+            .count();
         (programs, LinkInfoIter::default().count())
     }
 
@@ -103,41 +98,91 @@ mod kernel {
         entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&prefix)).collect()
     }
 
+    /// Every order that a trigger takes, each with all programs that are loaded and with some of them, and a program alone.
+    fn visits(trigger: TriggerKind) -> Vec<(Order, u32, Option<u32>)> {
+        let orders = ["sequential", "permuted", "random", "zipf(1)"].map(|text| text.parse::<Order>().unwrap());
+        let orders = orders.into_iter().filter(|order| order.refused_by(trigger).is_none());
+        let visits = orders.flat_map(|order| [(order, 70, None), (order, 40, Some(70))]);
+        visits.chain([(Order::of(trigger), 1, None)]).collect()
+    }
+
     #[test]
-    fn executions_counted_are_those_claimed_and_the_kernels_statistics_agree() {
+    fn executions_counted_are_those_claimed_in_every_order_and_the_kernels_statistics_agree() {
         let Some(_turn) = tier::bpf() else { return };
+        let mut machine = machine();
         for trigger in TriggerKind::ALL.into_iter().filter(|&trigger| offered(trigger)) {
-            let mut machine = machine();
-            for programs in [1, 100] {
-                let mut loaded = machine.load(&case(trigger, programs, PackMode::On), 3).unwrap();
+            let visits = visits(trigger);
+            assert_eq!(visits.len(), 5, "{trigger}: two orders");
+            for (order, programs, loaded) in visits {
+                let spec = Spec::builtin(&trigger.to_string()).unwrap();
+                let case = Spec { order: Some(order), loaded, ..spec }.case(programs, PackMode::On);
+                let mut loaded = machine.load(&case, 3).unwrap();
                 let check = loaded.check().unwrap();
-                assert_eq!(check.executed, programs, "{trigger}");
-                assert_agrees(trigger, loaded.as_mut(), check.executions_per_run);
+                assert_eq!(check.executed, programs, "{case} {order}");
+                if !trigger.is_tail_calls() {
+                    assert_eq!((check.fewest, check.most), (3, 3), "{case} {order}: each as often as it was hit");
+                }
+                assert_agrees(&case, loaded.as_mut(), check.executions_per_run);
                 loaded.unload().unwrap();
             }
         }
     }
 
-    /// 50 runs by the statistics, which are on for no longer than that.
-    fn assert_agrees(trigger: TriggerKind, loaded: &mut dyn Loaded, per_run: u32) {
-        const RUNS: u32 = 50;
+    /// Runs by the statistics, which are on for no longer than that.
+    fn assert_agrees(case: &Case, loaded: &mut dyn Loaded, per_run: u32) {
+        const RUNS: u64 = 50;
+        let claimed = RUNS * u64::from(per_run);
+        let (images, beside) = (loaded.images().to_vec(), loaded.beside().to_vec());
         loaded.fire(Target::Programs, 1).unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        let before = run_count(loaded);
+        let before = run_counts();
+        let since = || Counted::since(&before, &images, &beside);
         let statistics = sys::run_statistics().unwrap();
-        loaded.fire(Target::Programs, RUNS).unwrap();
-        let claimed = u64::from(RUNS) * u64::from(per_run);
+        loaded.fire(Target::Programs, RUNS as u32).unwrap();
         let began = Instant::now();
-        while run_count(loaded) < before + claimed && began.elapsed() < Duration::from_secs(1) {}
-        let counted = run_count(loaded) - before;
-        loaded.fire(Target::Empty, RUNS).unwrap();
-        let with_empty = run_count(loaded) - before;
-        drop(statistics);
-        // A tail call counts as an execution of the program that was called first.
-        if !trigger.is_tail_calls() {
-            assert_eq!(counted, claimed, "{trigger}");
+        let all = |counted: &Counted| case.trigger.is_tail_calls() || counted.of_the_run.iter().sum::<u64>() >= claimed;
+        let mut counted = since();
+        while !all(&counted) && began.elapsed() < Duration::from_secs(1) {
+            counted = since();
         }
-        assert_eq!(with_empty, counted, "{trigger}: the baseline runs none of them");
+        loaded.fire(Target::Empty, RUNS as u32).unwrap();
+        let with_empty = since();
+        drop(statistics);
+        match case.trigger.is_tail_calls() {
+            // A tail call counts as an execution of the program that was called first, which is the entry.
+            true => assert_eq!((counted.of_others, with_empty.of_others), (RUNS, 2 * RUNS), "{case}"),
+            false => assert_eq!(counted.of_the_run, vec![RUNS; images.len()], "{case}: each in every run"),
+        }
+        assert_eq!(with_empty.of_the_run, counted.of_the_run, "{case}: the baseline runs none of them");
+        assert_eq!(with_empty.of_those_beside, 0, "{case}: what is loaded and not visited does not run");
+    }
+
+    /// Executions by the kernel's statistics since a look at them.
+    struct Counted {
+        /// By position.
+        of_the_run: Vec<u64>,
+        of_those_beside: u64,
+        /// Others of the tool: entries and empty programs.
+        of_others: u64,
+    }
+
+    impl Counted {
+        fn since(before: &BTreeMap<u64, u64>, images: &[Image], beside: &[Image]) -> Self {
+            let now = run_counts();
+            let count =
+                |address: u64| now.get(&address).copied().unwrap_or(0) - before.get(&address).copied().unwrap_or(0);
+            let of = |images: &[Image]| images.iter().map(|image| count(image.addr.0)).collect::<Vec<u64>>();
+            let all: u64 = now.keys().map(|&address| count(address)).sum();
+            let (of_the_run, of_those_beside) = (of(images), of(beside).iter().sum());
+            Self { of_others: all - of_the_run.iter().sum::<u64>() - of_those_beside, of_the_run, of_those_beside }
+        }
+    }
+
+    /// Executions that the kernel knows of, by the address of each program of the tool's.
+    fn run_counts() -> BTreeMap<u64, u64> {
+        let query = ProgInfoQueryOptions::default().include_jited_ksyms(true);
+        let own = ProgInfoIter::with_query_opts(query).filter(|info| info.name == "itlbench");
+        own.filter_map(|info| Some((*info.jited_ksyms.first()? as u64, info.run_cnt))).collect()
     }
 
     #[test]
