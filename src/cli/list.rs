@@ -1,17 +1,18 @@
 //! `itlbench list`: the workloads in the binary, with what each asks; the events of a CPU; what can run programs on
-//! this host; the iTLB models.
+//! this host; the bodies; the iTLB models.
 
 use std::io::Write;
 
-use super::{Failure, list_events, list_models, list_triggers};
+use super::{Failure, list_bodies, list_events, list_models, list_triggers};
 use crate::workload::{Spec, builtin};
 
 /// Arguments of `itlbench list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Print the text of one workload, as a start for your own file; `events`: what can be counted on a CPU;
-    /// `triggers`: what can run programs here, and what it costs; or `models`: the iTLBs that can be modelled
-    #[arg(value_name = "WORKLOAD|events|triggers|models")]
+    /// `triggers`: what can run programs here, and what it costs; `bodies`: what measured programs do, and how long this kernel
+    /// makes them; or `models`: the iTLBs that can be modelled
+    #[arg(value_name = "WORKLOAD|events|triggers|bodies|models")]
     pub what: Option<String>,
     /// With `events`: a CPU by the name of the kernel's event list, as in `skylakex`; by default this host's
     #[arg(long, value_name = "NAME", requires = "what")]
@@ -23,6 +24,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let text = match (args.what.as_deref(), &args.cpu) {
         (Some("events"), cpu) => list_events::text(cpu.as_deref())?,
         (Some("triggers"), None) => list_triggers::text(),
+        (Some("bodies"), None) => list_bodies::text(),
         (Some("models"), None) => list_models::text(),
         (_, Some(_)) => return Err(Failure::Usage("--cpu goes with `itlbench list events`".to_owned())),
         (Some(name), None) => text_of(name)?,

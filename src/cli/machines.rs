@@ -13,7 +13,7 @@ use crate::placement::{Image, Observed};
 use crate::runfile::manifest::MachineKind;
 use crate::selftest::{Allowed, Subject};
 use crate::survey::Program;
-use crate::workload::TriggerKind;
+use crate::workload::{Body, TriggerKind};
 
 #[cfg(not(feature = "kernel"))]
 const NO_KERNEL: &str = "this build has no kernel machine";
@@ -161,5 +161,17 @@ pub fn try_trigger(trigger: TriggerKind) -> Result<(f64, Option<u32>), String> {
 /// Without the kernel machine nothing can be tried.
 #[cfg(not(feature = "kernel"))]
 pub fn try_trigger(_: TriggerKind) -> Result<(f64, Option<u32>), String> {
+    Err(NO_KERNEL.to_owned())
+}
+
+/// JITed bytes of each function of a program with `body` for `trigger`, as this kernel makes it; the error says why it does not.
+#[cfg(feature = "kernel")]
+pub fn jited_lengths(trigger: TriggerKind, body: Body) -> Result<Vec<u32>, String> {
+    crate::machine::kernel::probe::jited_lengths(trigger, body)
+}
+
+/// Without the kernel machine nothing is compiled.
+#[cfg(not(feature = "kernel"))]
+pub fn jited_lengths(_: TriggerKind, _: Body) -> Result<Vec<u32>, String> {
     Err(NO_KERNEL.to_owned())
 }

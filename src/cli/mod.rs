@@ -10,6 +10,7 @@ pub mod failure;
 pub mod kernels;
 pub mod layout;
 pub mod list;
+pub mod list_bodies;
 pub mod list_events;
 pub mod list_models;
 pub mod list_triggers;

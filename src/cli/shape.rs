@@ -12,7 +12,8 @@ pub struct Shape {
     /// Numbers of programs
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub programs: Option<Vec<u32>>,
-    /// JITed size of every program, about, in bytes
+    /// What every program is: straight-line code of about so many JITed bytes, a model of what a common tool loads, or a mix (`fleet`,
+    /// `tools`); `itlbench list bodies` shows what each is and how long this kernel makes it
     #[arg(long, value_enum)]
     pub body: Option<Body>,
     /// Distance between programs in pack off

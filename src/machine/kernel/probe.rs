@@ -1,6 +1,7 @@
 //! What the host offers, found out by trying: for `itlbench doctor`.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 
 use libbpf_rs::ProgramType;
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
@@ -8,7 +9,7 @@ use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 use super::fillers::load_failed;
 use super::perf::{open_failed, try_open};
 use super::programs::Programs;
-use super::sys::TestRun;
+use super::sys::{self, TestRun};
 use crate::counters::set::OpenError;
 use crate::counters::{Choice, Event, Refusal};
 use crate::machine;
@@ -90,4 +91,17 @@ pub fn test_run() -> Result<(), String> {
     let programs = Programs::open(TriggerKind::Chain, Body::B128).map_err(|error| error.to_string())?;
     let empty = programs.load_empty().map_err(|error| load_failed("empty program", &error).to_string())?;
     TestRun::new(empty, [0; 5]).run(1).map(drop).map_err(|error| format!("BPF_PROG_TEST_RUN failed: {error}"))
+}
+
+/// JITed bytes of each function of a program with `body` for `trigger`.
+pub fn jited_lengths(trigger: TriggerKind, body: Body) -> Result<Vec<u32>, String> {
+    let programs = Programs::open(trigger, body).map_err(|error| error.to_string())?;
+    let maps = programs.maps(1).map_err(|error| error.to_string())?;
+    let program = programs.load_body(&maps, 0, 1).map_err(|error| load_failed("a program", &error).to_string())?;
+    let images =
+        sys::images(program.as_fd()).map_err(|error| format!("failed to query a program's length: {error}"))?;
+    match images.iter().any(|image| image.len == 0) || images.is_empty() {
+        true => Err("the program was not JITed; set `sysctl net.core.bpf_jit_enable=1`".to_owned()),
+        false => Ok(images.iter().map(|image| image.len).collect()),
+    }
 }
