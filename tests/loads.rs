@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use itlbench::counters::{Choice, Events, Group, Role};
+use itlbench::counters::{Choice, CountSide, Events, Group, Role};
 use itlbench::machine::kernel::trigger::offer;
 use itlbench::machine::kernel::{KernelMachine, sys};
 use itlbench::machine::{Machine, Target};
 use itlbench::model::visits::Visits;
 use itlbench::placement::Image;
 use itlbench::runfile::Run;
-use itlbench::trial::record::Company;
+use itlbench::trial::record::{Company, Repetition, Victim};
+use itlbench::victim::DATAGRAMS;
 use itlbench::workload::{Case, PackMode, Spec, TriggerKind};
 use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,7 +83,7 @@ fn file(output: &Output) -> Run {
 #[test]
 fn a_victim_runs_in_every_company_and_its_own_time_is_recorded() {
     let Some(_turn) = tier::bpf() else { return };
-    for victim in ["code", "syscall", "pipe", "memory"] {
+    for victim in ["code", "syscall", "pipe", "datagram", "memory"] {
         let (output, _out) = run(&["--victim", victim]);
         let run = file(&output);
         let facts = run.manifest.victim.as_ref().unwrap();
@@ -96,13 +97,29 @@ fn a_victim_runs_in_every_company_and_its_own_time_is_recorded() {
                 );
                 assert_eq!(repetition.bursts > 10, repetition.company != Company::Alone, "{repetition:?}");
                 assert_eq!(repetition.executions > 660, repetition.company == Company::Programs, "{repetition:?}");
-                // Page faults are counted everywhere, in the child alone and on one side at a time.
-                let counted = repetition.counts.iter().flatten().filter(|count| **count > 0).count();
-                assert!(facts.events.is_empty() || counted > 0, "{repetition:?} {facts:?}");
+            }
+            for (round, repetitions) in trial.tandem.chunks(3).enumerate() {
+                assert_counted(facts, if round == 0 { CountSide::User } else { CountSide::Kernel }, repetitions);
             }
         }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains(&format!("itlbench victim {victim} --units")), "{text}");
+    }
+}
+
+/// Page faults and switches are counted everywhere, in the child alone and on one side at a time.
+fn assert_counted(victim: &Victim, side: CountSide, repetitions: &[Repetition]) {
+    for repetition in repetitions {
+        assert_eq!(repetition.counts.len(), victim.events.len());
+        for (event, count) in victim.events.iter().zip(&repetition.counts) {
+            // A count that was multiplexed is left out, which no event of software is.
+            let whole = event.event.role == Role::PageFaults || event.event.role == Role::ContextSwitches;
+            let holds = if event.side == side { !whole || count.is_some() } else { count.is_none() };
+            assert!(holds, "{event:?}: {repetition:?}");
+        }
+        let faults =
+            victim.events.iter().zip(&repetition.counts).filter(|(event, _)| event.event.role == Role::PageFaults);
+        assert!(victim.events.is_empty() || faults.flat_map(|(_, count)| *count).sum::<u64>() > 0, "{repetition:?}");
     }
 }
 
@@ -176,6 +193,69 @@ fn on_a_hook_the_victim_runs_the_programs_itself_and_nothing_hangs_there_afterwa
     tier::wait_until("the links are gone", || links() <= before);
 }
 
+/// A run of 70 programs on two levels of control groups, with `more` behind the options.
+fn in_a_group(out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    command.args(["run", "cgroup", "--programs", "70", "--trials", "1", "--samples", "2", "--hooked", "--out"]);
+    command.arg(out).args(more);
+    command
+}
+
+#[test]
+fn in_a_control_group_of_its_own_a_command_runs_the_programs_with_every_packet_it_sends() {
+    let Some(_turn) = tier::bpf() else { return };
+    if let Err(reason) = offer::try_out(TriggerKind::Cgroup) {
+        println!("SKIP cgroup: {reason}");
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let victim = ["--repetitions", "2", "--", env!("CARGO_BIN_EXE_itlbench"), "victim", "datagram", "--units", "5"];
+    let output = in_a_group(out.path(), &victim).output().unwrap();
+    let run = file(&output);
+    assert_eq!(run.manifest.victim.as_ref().unwrap().hook.as_deref(), Some("egress of a control group of its own"));
+    assert_eq!(run.trials.len(), 2, "an arm each");
+    for trial in &run.trials {
+        let hooked: Vec<&Repetition> = trial.tandem.iter().filter(|r| r.company == Company::Hooked).collect();
+        let executions: Vec<u64> = hooked.iter().map(|repetition| repetition.executions).collect();
+        assert_eq!(executions, [70 * 5 * u64::from(DATAGRAMS); 2], "its packets and nobody else's");
+    }
+    assert_eq!(String::from_utf8_lossy(&output.stderr).matches("every system call").count(), 0, "this hook is its own");
+    let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("hooked: the programs hang on egress of a control group of its own"), "{text}");
+    assert_eq!(groups(), [] as [PathBuf; 0]);
+}
+
+/// Control groups that the tool made and that are still there.
+fn groups() -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+    let entries = std::fs::read_dir(line.split(' ').nth(4).unwrap()).unwrap().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("itlbench.")).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_control_group_when_the_tool_is_killed_while_a_command_lives_in_it() {
+    let Some(_turn) = tier::bpf() else { return };
+    if offer::try_out(TriggerKind::Cgroup).is_err() {
+        return;
+    }
+    for signal in [Signal::KILL, Signal::INT] {
+        let out = tempfile::tempdir().unwrap();
+        // Ends at once in other companies. In its group it sleeps, and something that it started in a session of its own does too.
+        let script = "grep -q itlbench /proc/self/cgroup || exit 0; setsid sleep 300.0105 & exec sleep 300.0104";
+        let mut command = in_a_group(out.path(), &["--repetitions", "1", "--", "sh", "-c", script]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tier::wait_until("the command lives in its group", || {
+            with_argument("300.0104") == 1 && with_argument("300.0105") == 1
+        });
+        assert_eq!(groups().len(), 1, "{:?}", groups());
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        child.wait().unwrap();
+        tier::wait_until(&format!("{:?} had to go", groups()), || groups().is_empty());
+        assert_eq!((with_argument("300.0104"), with_argument("300.0105")), (0, 0));
+    }
+}
+
 #[test]
 fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
     let Some(_turn) = tier::bpf() else { return };
@@ -201,7 +281,8 @@ fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
             }
         }
     }
-    assert!(String::from_utf8_lossy(&output.stdout).contains("CPUs at once"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("CPUs at once") || all_discarded(&text), "{text}");
 }
 
 #[test]
@@ -253,6 +334,16 @@ fn run_count(images: &[Image]) -> u64 {
     ProgInfoIter::with_query_opts(query).filter(is_ours).map(|info| info.run_cnt).sum()
 }
 
+/// Whether the host was so busy that no window of the run was left undisturbed: then it has no figures.
+fn all_discarded(text: &str) -> bool {
+    let line = text.split_once(" windows discarded").map(|(before, _)| before.rsplit(' ').take(3).collect::<Vec<_>>());
+    let all = line.is_some_and(|words| words.len() == 3 && words[1] == "of" && words[0] == words[2]);
+    if all {
+        println!("SKIP figures: every window was disturbed");
+    }
+    all
+}
+
 #[test]
 fn a_cpu_that_is_not_there_is_named() {
     let Some(_turn) = tier::bpf() else { return };
@@ -278,5 +369,6 @@ fn programs_come_and_go_at_the_rate_that_was_asked_for() {
     }
     // The table wraps where it pleases.
     let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("of 200 programs/s come and go") && text.contains("with --churn also"), "{text}");
+    assert!(text.contains("of 200 programs/s come and go") || all_discarded(&text), "{text}");
+    assert!(text.contains("with --churn also"), "{text}");
 }

@@ -65,7 +65,7 @@ fn beside(victim: Option<&Victim>) -> String {
         Asked::BuiltIn(kind) => (format!("victim {kind}"), ""),
         Asked::Command(argv) => (format!("`{}`", argv.join(" ")), ", whose time is not in the estimate"),
     };
-    let hook = if *hooked { ", one of them on sys_enter" } else { "" };
+    let hook = if *hooked { ", one of them with the programs on a hook that it hits" } else { "" };
     format!("Beside them {who}{time}: {rounds} runs in each company and trial{hook}\n")
 }
 

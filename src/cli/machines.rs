@@ -175,3 +175,15 @@ pub fn jited_lengths(trigger: TriggerKind, body: Body) -> Result<Vec<u32>, Strin
 pub fn jited_lengths(_: TriggerKind, _: Body) -> Result<Vec<u32>, String> {
     Err(NO_KERNEL.to_owned())
 }
+
+/// Once stdin and process `parent` have ended removes the control groups of processes that are gone; whether nothing is left.
+#[cfg(feature = "kernel")]
+pub fn remove_for_the_dead(parent: u32) -> bool {
+    crate::machine::kernel::trigger::remove_for_the_dead(parent)
+}
+
+/// Without the kernel machine there are none.
+#[cfg(not(feature = "kernel"))]
+pub fn remove_for_the_dead(_: u32) -> bool {
+    true
+}

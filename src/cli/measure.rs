@@ -22,7 +22,7 @@ use crate::trial::in_company::OtherCpus;
 use crate::trial::record::Victim;
 use crate::trial::runner::Instruments;
 use crate::victim::Asked;
-use crate::workload::{PackMode, Plan, Spec};
+use crate::workload::{PackMode, Plan, Spec, TriggerKind};
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -86,6 +86,7 @@ pub fn measure(
     let churn = one_of(&task.workloads, "churn", |spec| spec.churn)?.map(|per_s| machine.churn(per_s)).transpose()?;
     let mut tandem = task.victim.as_ref().map(|asked| machine.tandem(asked)).transpose()?;
     let (mut sampler, no_sampler) = open_sampler(task.attribute, machine.as_mut());
+    let hook = task.hooked.then(|| hook(&task.workloads)).flatten();
     let own = machine.caveats().into_iter().chain(no_sampler);
     let manifest = Manifest {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -103,7 +104,7 @@ pub fn measure(
         meters: meters.meters().to_vec(),
         meters_absent: meters.absent().to_vec(),
         sampling: sampler.as_ref().map(|sampler| sampler.sampling().clone()),
-        victim: tandem.as_ref().map(|tandem| Victim { hook: hook(task.hooked), ..tandem.victim().clone() }),
+        victim: tandem.as_ref().map(|tandem| Victim { hook: hook.clone(), ..tandem.victim().clone() }),
         guest: task.guest,
         host: facts,
     };
@@ -120,12 +121,15 @@ pub fn measure(
     session.run(&plan, task.rounds, machine.as_mut(), &mut instruments, stop, progress)
 }
 
-/// What the victim runs the programs through. The hook is the whole host's, so the user is told.
-fn hook(hooked: bool) -> Option<String> {
-    hooked.then(|| {
-        eprintln!("itlbench: --hooked: while the victim runs so, every system call of every process of this host runs the programs");
-        "raw tracepoint sys_enter".to_owned()
-    })
+/// What the victim runs the programs through. If the hook is the whole host's the user is told.
+fn hook(workloads: &[Spec]) -> Option<String> {
+    let trigger = workloads.first()?.trigger;
+    if trigger != TriggerKind::Cgroup {
+        eprintln!(
+            "itlbench: --hooked: while the victim runs so, every system call of every process of this host runs the programs"
+        );
+    }
+    trigger.victims_hook().map(str::to_owned)
 }
 
 /// A kernel that does not pack has one placement of its own, which is pack off: its arm pack on becomes that.

@@ -54,8 +54,9 @@ pub struct Args {
     /// Runs of the victim in each company and trial; they count user and kernel side in turn
     #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repetitions: u32,
-    /// Run the victim once more in each round with all programs on raw tracepoint sys_enter, so that its own system calls run them; so
-    /// do those of every other process meanwhile. For triggers `tracepoint` and `syscall`
+    /// Run the victim once more in each round with all programs on a hook that it hits itself: for triggers `tracepoint` and `syscall`
+    /// sys_enter, so that its system calls run them, and those of every other process meanwhile; for trigger `cgroup` a control group
+    /// in which it is then alone, so that its packets do
     #[arg(long)]
     pub hooked: bool,
     /// Run as many windows again on several CPUs at once, with counters on each: all, or a list as in 0,2-3
@@ -157,12 +158,18 @@ impl Args {
                 "--hooked: the simulated machine has no system calls; leave --machine out".to_owned(),
             ));
         }
-        match specs.iter().find(|spec| !spec.trigger.goes_with_hooked()) {
-            None => Ok(()),
-            Some(spec) => Err(Failure::Usage(format!(
-                "--hooked: programs of trigger `{}` cannot hang on sys_enter; use workload tracepoint or syscall",
+        if let Some(spec) = specs.iter().find(|spec| spec.trigger.victims_hook().is_none()) {
+            return Err(Failure::Usage(format!(
+                "--hooked: programs of trigger `{}` cannot hang on a hook that a victim hits; use workload tracepoint, syscall or cgroup",
                 spec.trigger
-            ))),
+            )));
+        }
+        let first = specs.first().and_then(|spec| spec.trigger.victims_hook());
+        match specs.iter().all(|spec| spec.trigger.victims_hook() == first) {
+            true => Ok(()),
+            false => Err(Failure::Usage(
+                "--hooked: the programs of the workloads hang on different hooks; run them one by one".to_owned(),
+            )),
         }
     }
 

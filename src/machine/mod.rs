@@ -7,6 +7,8 @@ pub mod kernel;
 pub mod pin;
 pub mod sim;
 
+use std::path::{Path, PathBuf};
+
 use crate::caveat::Caveat;
 use crate::counters::{Choice, CountSide, Group, Meter, MeterAbsence, Reading, Refusal};
 use crate::placement::{Image, Observed};
@@ -157,8 +159,9 @@ pub trait Loaded: std::fmt::Debug {
     fn peers(&mut self, _cpus: &[u32], _choice: &Choice, _groups: &[Group]) -> Result<Box<dyn Peers>> {
         Err(MachineError::bad_request("--cpus: this trigger fires on one CPU only; use `chain` or `walk`"))
     }
-    /// Hangs every program on a hook that other processes hit, besides its own; what that hook is called.
-    fn hook(&mut self) -> Result<&'static str> {
+    /// Hangs every program on a hook that other processes hit, besides its own; where who is to hit it has to enter a control group,
+    /// the file by which it does.
+    fn hook(&mut self) -> Result<Option<PathBuf>> {
         Err(MachineError::bad_request("--hooked: the simulated machine has no hook that a process could hit"))
     }
     /// Takes them off again; how often they ran there.
@@ -217,6 +220,10 @@ pub trait Tandem: std::fmt::Debug {
     fn victim(&self) -> &Victim;
     /// Runs it once from begin to end and counts what it does on `side`; calls `burst` at the rhythm meanwhile.
     fn run(&mut self, side: CountSide, burst: Option<&mut dyn FnMut() -> Result<()>>) -> Result<VictimRun>;
+    /// The same without bursts, in the control group that is entered by the file `entrance`.
+    fn run_inside(&mut self, _side: CountSide, _entrance: &Path) -> Result<VictimRun> {
+        Err(MachineError::bad_request("--hooked: the simulated machine has no control groups"))
+    }
 }
 
 /// The programs of a load on other CPUs than that of the windows.

@@ -178,12 +178,28 @@ pub fn note(victim: &Victim) -> String {
 /// Counts of the victim by side and event, as a line for each case; or why there are none.
 fn counted(run: &Run, victim: &Victim, cases: &[Case]) -> Vec<String> {
     let mut lines: Vec<String> = cases.iter().filter_map(|case| counts_of(run, victim, case)).collect();
+    lines.extend(never_counted(run, victim));
     let refused: Vec<String> =
         victim.refused.iter().map(|refusal| format!("{} ({})", refusal.event.name, refusal.errno)).collect();
     if !refused.is_empty() {
         lines.push(format!("not counted of the victim: {}", refused.join(", ")));
     }
     lines
+}
+
+/// Events that no repetition has a count of, though the host takes them.
+fn never_counted(run: &Run, victim: &Victim) -> Option<String> {
+    let repetitions: Vec<&Repetition> = run.trials.iter().flat_map(|trial| &trial.tandem).collect();
+    let missing =
+        |at: usize| repetitions.iter().all(|repetition| repetition.counts.get(at).is_none_or(Option::is_none));
+    let events = victim.events.iter().enumerate().filter(|(at, _)| !repetitions.is_empty() && missing(*at));
+    let names: Vec<String> = events.map(|(_, event)| format!("{}{}", event.event.name, event.side.suffix())).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "never counted of the victim: {}; a repetition counts one side, --repetitions 2 or more both, and what was multiplexed is left out",
+            names.join(", ")
+        )
+    })
 }
 
 fn counts_of(run: &Run, victim: &Victim, case: &Case) -> Option<String> {
@@ -226,4 +242,68 @@ pub fn of_run<'a>(summary: &Summary<'a>) -> Option<(&'a Victim, Vec<Row>)> {
     let victim = summary.run.manifest.victim.as_ref()?;
     let cases: Vec<Case> = summary.cases.iter().map(|case| case.case.clone()).collect();
     Some((victim, rows(summary.run, &cases)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::{Event, EventCode};
+    use crate::report::fixture;
+
+    const SIDES: [CountSide; 2] = [CountSide::User, CountSide::Kernel];
+
+    fn victim() -> Victim {
+        let event =
+            Event { role: Role::ItlbMisses, name: "iTLB-load-misses".to_owned(), code: EventCode::new(3, 0x1_0004) };
+        let events = SIDES.map(|side| VictimEvent { side, event: event.clone() }).to_vec();
+        Victim { name: "code".to_owned(), events, ..Victim::default() }
+    }
+
+    /// A repetition that counted `side` alone, as perf gives it: nothing of the other.
+    fn repetition(company: Company, side: CountSide, count: u64) -> Repetition {
+        let counts = SIDES.map(|counted| (counted == side).then_some(count)).to_vec();
+        Repetition { company, wall_ns: 100, cpu_ns: 90, exit_code: 0, counts, bursts: 0, executions: 0, busy_ns: 0 }
+    }
+
+    /// Every trial ran the victim with the sides of `rounds`, 10 user and 70 kernel misses alone, ten times that in company.
+    fn run(rounds: &[CountSide]) -> Run {
+        let mut run = fixture::timed_run();
+        let count = |company, side| {
+            let alone = if side == CountSide::User { 10 } else { 70 };
+            if company == Company::Alone { alone } else { 10 * alone }
+        };
+        let of = |side: CountSide| {
+            Company::ALL[..3].iter().map(move |&company| repetition(company, side, count(company, side)))
+        };
+        let repetitions: Vec<Repetition> = rounds.iter().flat_map(|&side| of(side).collect::<Vec<_>>()).collect();
+        run.trials.iter_mut().for_each(|trial| trial.tandem = repetitions.clone());
+        run.manifest.victim = Some(victim());
+        run
+    }
+
+    fn lines(run: &Run) -> Vec<String> {
+        let cases = [run.trials[0].case.clone()];
+        counted(run, &victim(), &cases)
+    }
+
+    #[test]
+    fn a_count_of_one_side_is_the_median_of_the_repetitions_that_counted_it() {
+        let both = run(&[CountSide::User, CountSide::Kernel, CountSide::User, CountSide::Kernel]);
+        let [line] = &lines(&both)[..] else { panic!("one case, nothing refused: {:?}", lines(&both)) };
+        assert!(line.ends_with("iTLB-load-misses:u 10/100/100; iTLB-load-misses:k 70/700/700"), "{line}");
+    }
+
+    #[test]
+    fn a_side_that_no_repetition_counted_is_named_and_has_no_figure() {
+        let one = run(&[CountSide::User]);
+        let [line, never] = &lines(&one)[..] else { panic!("a case and a reason: {:?}", lines(&one)) };
+        assert!(line.ends_with("iTLB-load-misses:u 10/100/100"), "{line}");
+        assert!(never.starts_with("never counted of the victim: iTLB-load-misses:k; "), "{never}");
+        assert!(never.contains("--repetitions 2"), "{never}");
+    }
+
+    #[test]
+    fn a_run_without_a_victim_has_no_word_of_counts() {
+        assert_eq!(never_counted(&fixture::timed_run(), &victim()), None);
+    }
 }

@@ -63,7 +63,10 @@ pub fn repeat(
 
 /// The victim alone, with every program on a hook that it hits.
 fn on_hook(loaded: &mut dyn Loaded, tandem: &mut dyn Tandem, side: CountSide) -> Result<Repetition> {
-    let run = loaded.hook().and_then(|_| tandem.run(side, None));
+    let run = loaded.hook().and_then(|entrance| match entrance {
+        Some(entrance) => tandem.run_inside(side, &entrance),
+        None => tandem.run(side, None),
+    });
     let executions = loaded.unhook();
     let VictimRun { wall_ns, cpu_ns, exit_code, counts } = run?;
     Ok(Repetition {
@@ -124,6 +127,7 @@ mod tests {
     use super::*;
     use crate::machine::Machine;
     use crate::machine::sim::SimMachine;
+    use crate::trial::victim::Victim;
     use crate::victim::{Asked, VictimKind};
     use crate::workload::{PackMode, Spec};
 
@@ -155,6 +159,39 @@ mod tests {
             assert_eq!(repetition.executions > 0, repetition.company == Company::Programs, "{repetition:?}");
             assert_eq!(repetition.bursts > 0, repetition.company != Company::Alone, "{repetition:?}");
             assert_eq!(repetition.executions % 66, 0, "whole rounds of 64 programs in runs of 33");
+        }
+    }
+
+    /// A victim with one event a side, of which a run counts the one that it is told.
+    #[derive(Debug, Default)]
+    struct Replayed(Victim);
+
+    impl Tandem for Replayed {
+        fn victim(&self) -> &Victim {
+            &self.0
+        }
+
+        fn run(&mut self, side: CountSide, burst: Option<&mut dyn FnMut() -> Result<()>>) -> Result<VictimRun> {
+            burst.map_or(Ok(()), |burst| burst())?;
+            let counts = [CountSide::User, CountSide::Kernel].map(|counted| (counted == side).then_some(7)).to_vec();
+            Ok(VictimRun { wall_ns: 10, cpu_ns: 9, exit_code: 0, counts })
+        }
+    }
+
+    #[test]
+    fn rounds_count_user_and_kernel_side_in_turn_and_one_round_the_user_side_alone() {
+        let case = Spec::builtin("chain").expect("built in").case(64, PackMode::On);
+        let mut machine = SimMachine::new(3);
+        let mut loaded = machine.load(&case, 5).expect("loads");
+        let check = loaded.check().expect("checks");
+        for rounds in [1, 2, 5] {
+            let turns = Turns { programs: 64, rounds, seed: 9, hooked: false };
+            let all = repeat(loaded.as_mut(), &mut Replayed::default(), None, &check, turns).expect("repeats");
+            for (round, repetitions) in all.chunks(3).enumerate() {
+                let expected = if round % 2 == 0 { [Some(7), None] } else { [None, Some(7)] };
+                assert!(repetitions.iter().all(|repetition| repetition.counts == expected), "{round}: {repetitions:?}");
+            }
+            assert_eq!(all.len() as u32, 3 * rounds);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, UdpSocket};
 
 use super::VictimKind;
 use crate::placement::image::PAGE_BYTES;
@@ -13,6 +14,8 @@ use crate::workload::plan::shuffle;
 const STUBS: u32 = 8192;
 const CALLS: u32 = 4000;
 const ROUND_TRIPS: u32 = 100;
+/// Sent in one unit.
+pub const DATAGRAMS: u32 = 400;
 const COPIED_BYTES: usize = 16 << 20;
 const TOUCHED_PAGES: usize = 4096;
 /// The order of jumps and touches is the same in every run.
@@ -29,6 +32,7 @@ pub fn work(kind: VictimKind, units: u32) -> io::Result<()> {
             Ok(())
         }
         VictimKind::Pipe => pipe(units),
+        VictimKind::Datagram => datagram(units),
         VictimKind::Memory => {
             memory(units);
             Ok(())
@@ -64,6 +68,17 @@ fn pipe(units: u32) -> io::Result<()> {
     echo.join().map_err(|_| io::Error::other("the other end of the pipe died"))?
 }
 
+fn datagram(units: u32) -> io::Result<()> {
+    let (from, to) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
+    from.connect(to.local_addr()?)?;
+    let mut byte = [7u8];
+    for _ in 0..u64::from(units) * u64::from(DATAGRAMS) {
+        from.send(&byte)?;
+        to.recv(&mut byte)?;
+    }
+    Ok(())
+}
+
 fn memory(units: u32) {
     let page = PAGE_BYTES as usize;
     let from = vec![1u8; COPIED_BYTES];
@@ -83,11 +98,12 @@ fn memory(units: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum as _;
     use std::time::{Duration, Instant};
 
     #[test]
     fn every_victim_does_its_work_and_more_of_it_takes_longer() {
-        for kind in [VictimKind::Code, VictimKind::Syscall, VictimKind::Pipe, VictimKind::Memory] {
+        for kind in VictimKind::value_variants().iter().copied() {
             let time = |units| {
                 let began = Instant::now();
                 work(kind, units).expect("works");

@@ -5,7 +5,7 @@ mod loops;
 
 use std::fmt;
 
-pub use loops::work;
+pub use loops::{DATAGRAMS, work};
 
 /// A victim of the tool's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -17,6 +17,8 @@ pub enum VictimKind {
     Syscall,
     /// A byte to and fro between two threads through two pipes
     Pipe,
+    /// A datagram from one socket to another through the loopback device, again and again
+    Datagram,
     /// Copies 16 MiB and touches a word on each of 4096 pages in a permuted order
     Memory,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for VictimKind {
             Self::Code => "code",
             Self::Syscall => "syscall",
             Self::Pipe => "pipe",
+            Self::Datagram => "datagram",
             Self::Memory => "memory",
         })
     }

@@ -68,9 +68,13 @@ impl TriggerKind {
         matches!(self, Self::Chain | Self::Walk)
     }
 
-    /// Whether its programs are of the type that hangs on a raw tracepoint, so that a victim can run them itself.
-    pub fn goes_with_hooked(self) -> bool {
-        matches!(self, Self::Tracepoint | Self::Syscall)
+    /// What its programs can also hang on so that a victim runs them itself; `None` if they are of a type that cannot.
+    pub fn victims_hook(self) -> Option<&'static str> {
+        match self {
+            Self::Tracepoint | Self::Syscall => Some("raw tracepoint sys_enter"),
+            Self::Cgroup => Some("egress of a control group of its own"),
+            _ => None,
+        }
     }
 
     /// Whether the order of visits follows from the seed of a trial.

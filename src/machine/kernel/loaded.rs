@@ -1,5 +1,6 @@
 //! A case, loaded into the running kernel.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::memory;
@@ -85,7 +86,7 @@ impl Loaded for KernelLoaded<'_> {
         Ok(Box::new(KernelPeers::start(cpus, firings, choice, groups)?))
     }
 
-    fn hook(&mut self) -> Result<&'static str> {
+    fn hook(&mut self) -> Result<Option<PathBuf>> {
         self.trigger.hook(&self.placed.maps)
     }
 

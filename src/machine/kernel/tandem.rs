@@ -82,12 +82,18 @@ impl KernelTandem {
         }
     }
 
-    fn spawn(&self) -> Result<Running> {
+    fn spawn(&self, entrance: Option<&Path>) -> Result<Running> {
         let mut command = Command::new(&self.path);
         command.args(&self.victim.argv[1..]).stdin(Stdio::null()).stdout(Stdio::null());
         // A group of its own: an interrupt from the terminal reaches the tool, which ends the group.
         command.process_group(0);
         super::sys::dies_with_us(&mut command);
+        if let Some(entrance) = entrance {
+            let members = std::fs::File::options().write(true).open(entrance).map_err(|error| {
+                MachineError::failed(format!("failed to open control group `{}`: {error}", entrance.display()))
+            })?;
+            super::sys::enters(&mut command, members.into());
+        }
         let child = command
             .spawn()
             .map_err(|error| MachineError::failed(format!("failed to start `{}`: {error}", self.path.display())))?;
@@ -136,18 +142,31 @@ impl Tandem for KernelTandem {
     }
 
     fn run(&mut self, side: CountSide, burst: Option<&mut dyn FnMut() -> Result<()>>) -> Result<VictimRun> {
+        self.counted(side, None, burst)
+    }
+
+    fn run_inside(&mut self, side: CountSide, entrance: &Path) -> Result<VictimRun> {
+        self.counted(side, Some(entrance), None)
+    }
+}
+
+impl KernelTandem {
+    fn counted(
+        &self,
+        side: CountSide,
+        entrance: Option<&Path>,
+        burst: Option<&mut dyn FnMut() -> Result<()>>,
+    ) -> Result<VictimRun> {
         let counters = VictimCounters::open(&self.victim.events, side);
         let before = children_ns()?;
         let began = Instant::now();
-        let mut running = self.spawn()?;
+        let mut running = self.spawn(entrance)?;
         let status = self.accompany(&mut running, burst)?;
         let wall_ns = began.elapsed().as_nanos() as u64;
         let cpu_ns = children_ns()?.saturating_sub(before);
         Ok(VictimRun { wall_ns, cpu_ns, exit_code: self.code(status)?, counts: counters.read() })
     }
-}
 
-impl KernelTandem {
     fn code(&self, status: ExitStatus) -> Result<i32> {
         use std::os::unix::process::ExitStatusExt;
 

@@ -35,7 +35,7 @@ impl SimTandem {
         let pages = match kind {
             VictimKind::Code => 100,
             VictimKind::Syscall | VictimKind::Memory => 4,
-            VictimKind::Pipe => 12,
+            VictimKind::Pipe | VictimKind::Datagram => 12,
         };
         let victim = Victim {
             name: kind.to_string(),

@@ -36,6 +36,19 @@ pub fn dies_with_us(command: &mut std::process::Command) {
     unsafe { command.pre_exec(tie) };
 }
 
+/// Lets the process that `command` starts be in a control group before it is what it is to be. `members` is the group's list of
+/// processes.
+pub fn enters(command: &mut std::process::Command, members: OwnedFd) {
+    use std::os::unix::process::CommandExt;
+
+    let enter = move || -> io::Result<()> {
+        rustix::io::write(&members, b"0")?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(enter) };
+}
+
 /// Tells an emulator with `plugin/` that a window begins: a NOP of eight bytes that no compiler emits, with the base of the
 /// kernel's direct map and the window's number in RDI and RSI. A CPU does nothing at it.
 pub fn mark_begin(direct_map: u64, tag: u64) {

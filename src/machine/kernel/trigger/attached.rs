@@ -4,9 +4,11 @@ use std::ffi::CStr;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::inhabited::Inhabited;
 use super::{Firing, Trigger, attach_failed, cgroup, cls, kprobe, socket, spots, syscall, tracepoint, uprobe, xdp};
 use crate::machine::kernel::fillers::load_failed;
 use crate::machine::kernel::pace::Pace;
@@ -90,6 +92,8 @@ pub struct Attached {
     empty: OwnedFd,
     /// Links to a hook that other processes hit.
     hooked: Vec<OwnedFd>,
+    /// A hook of the control groups that a victim lives in.
+    inhabited: Option<Inhabited>,
 }
 
 /// Hit by every system call of the host: whatever a process does, it hits this.
@@ -101,7 +105,7 @@ impl Attached {
         let programs = Arc::new(programs);
         let empty = objects.load_empty().map_err(|error| load_failed("trigger program", &error))?;
         let hook = hook(kind, objects, &programs, &empty)?;
-        Ok(Self { kind, hook, programs, empty, hooked: Vec::new() })
+        Ok(Self { kind, hook, programs, empty, hooked: Vec::new(), inhabited: None })
     }
 
     fn hit(&mut self, target: Target, times: u32) -> Result<()> {
@@ -204,24 +208,31 @@ impl Trigger for Attached {
         self.hook.again()
     }
 
-    fn hook(&mut self, maps: &Maps) -> Result<&'static str> {
-        if !self.kind.goes_with_hooked() {
+    fn hook(&mut self, maps: &Maps) -> Result<Option<PathBuf>> {
+        let Some(name) = self.kind.victims_hook() else {
             let kind = self.kind;
             return Err(MachineError::bad_request(format!(
-                "--hooked: programs of trigger `{kind}` cannot hang on sys_enter"
+                "--hooked: programs of trigger `{kind}` cannot hang on a hook that a victim hits"
             )));
-        }
+        };
         maps.clear_executed()?;
         maps.set_checking(true)?;
-        for program in self.programs.iter() {
-            let link = attach::raw_tracepoint(program.as_fd(), EVERYBODYS);
-            self.hooked.push(link.map_err(|error| attach_failed(self.kind, "attach programs to sys_enter", &error))?);
+        let failed = |error| attach_failed(self.kind, &format!("attach programs to {name}"), &error);
+        if self.kind == TriggerKind::Cgroup {
+            let inhabited = Inhabited::open(&self.programs).map_err(failed)?;
+            let entrance = inhabited.entrance().map_err(failed)?;
+            self.inhabited = Some(inhabited);
+            return Ok(Some(entrance));
         }
-        Ok("raw tracepoint sys_enter")
+        for program in self.programs.iter() {
+            self.hooked.push(attach::raw_tracepoint(program.as_fd(), EVERYBODYS).map_err(failed)?);
+        }
+        Ok(None)
     }
 
     fn unhook(&mut self, maps: &Maps) -> Result<u64> {
         self.hooked.clear();
+        self.inhabited = None;
         maps.set_checking(false)?;
         Ok(maps.executed(self.programs.len() as u32)?.iter().map(|&count| u64::from(count)).sum())
     }
@@ -233,6 +244,7 @@ impl Trigger for Attached {
     fn release(&mut self, pace: &mut Pace<'_>) {
         self.hook = Box::new(Gone);
         self.hooked.clear();
+        self.inhabited = None;
         for program in Arc::get_mut(&mut self.programs).map(std::mem::take).unwrap_or_default() {
             drop(program);
             pace.step();

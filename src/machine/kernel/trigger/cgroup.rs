@@ -4,7 +4,7 @@
 //! The directories are gone before the first window. A socket belongs to the group its process was in when it was made, and keeps
 //! the group's programs in effect after `rmdir`; so this process enters the innermost group only to make the socket, leaves, and
 //! removes what it made. From then on all hangs on descriptors. What a kill within those milliseconds leaves is removed by the next
-//! start, by the name of its dead owner.
+//! start, by the name of its dead owner. Groups that a victim is to live in stay as long as it does; see `inhabited.rs`.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ pub const DROP: i32 = 0;
 /// `BPF_CGROUP_MAX_PROGS`.
 const PROGRAMS_PER_GROUP: usize = 64;
 const NAME: &str = "itlbench";
-const MEMBERS: &str = "cgroup.procs";
+pub const MEMBERS: &str = "cgroup.procs";
 
 /// A socket in control groups that have no name any more.
 #[derive(Debug)]
@@ -38,18 +38,10 @@ impl Cgroup {
     pub fn open(programs: &[OwnedFd], drop: &OwnedFd) -> io::Result<Self> {
         remove_abandoned();
         let own = Membership::read()?;
-        let mut groups = Groups::default();
         let mut links = Vec::new();
-        groups.descend(&own.mount.join(unique_name()))?;
+        let mut groups = Groups::under(&own.mount)?;
         groups.attach(drop, &mut links)?;
-        // The innermost group's programs run first, in the order in which they were attached.
-        for level in programs.chunks(PROGRAMS_PER_GROUP).rev() {
-            let inner = groups.innermost()?.join(NAME);
-            groups.descend(&inner)?;
-            for program in level {
-                groups.attach(program, &mut links)?;
-            }
-        }
+        groups.fill(programs, &mut links)?;
         let socket = own.socket_in(groups.innermost()?)?;
         Ok(Self { socket, _links: links })
     }
@@ -83,11 +75,35 @@ impl Point for Cgroup {
 
 /// Nested directories, outermost first; removed when dropped.
 #[derive(Debug, Default)]
-struct Groups {
+pub struct Groups {
     made: Vec<(PathBuf, fs::File)>,
 }
 
 impl Groups {
+    /// The outermost, where control groups are mounted.
+    pub fn under(mount: &Path) -> io::Result<Self> {
+        let mut groups = Self::default();
+        groups.descend(&mount.join(unique_name()))?;
+        Ok(groups)
+    }
+
+    /// Attaches `programs` to levels within. The innermost group's programs run first, in the order in which they were attached.
+    pub fn fill(&mut self, programs: &[OwnedFd], links: &mut Vec<OwnedFd>) -> io::Result<()> {
+        for level in programs.chunks(PROGRAMS_PER_GROUP).rev() {
+            let inner = self.innermost()?.join(NAME);
+            self.descend(&inner)?;
+            for program in level {
+                self.attach(program, links)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The outermost directory.
+    pub fn outermost(&self) -> Option<&Path> {
+        self.made.first().map(|(path, _)| path.as_path())
+    }
+
     fn descend(&mut self, path: &Path) -> io::Result<()> {
         fs::create_dir(path).map_err(|error| named(&error, "make", path))?;
         let directory = fs::File::open(path).inspect_err(|_| drop(fs::remove_dir(path)))?;
@@ -95,7 +111,8 @@ impl Groups {
         Ok(())
     }
 
-    fn innermost(&self) -> io::Result<&Path> {
+    /// The innermost directory.
+    pub fn innermost(&self) -> io::Result<&Path> {
         let (path, _) = self.made.last().ok_or_else(|| io::Error::other("no control group was made"))?;
         Ok(path)
     }
@@ -119,13 +136,14 @@ impl Drop for Groups {
 
 /// Where control groups are mounted, and which one this process is in.
 #[derive(Debug)]
-struct Membership {
-    mount: PathBuf,
+pub struct Membership {
+    pub mount: PathBuf,
     group: PathBuf,
 }
 
 impl Membership {
-    fn read() -> io::Result<Self> {
+    /// Of this process.
+    pub fn read() -> io::Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let groups = fs::read_to_string("/proc/self/cgroup")?;
         let mount = mount_point(&mounts).ok_or_else(|| io::Error::other("no cgroup2 file system is mounted"))?;
@@ -165,20 +183,35 @@ fn unique_name() -> String {
     format!("{NAME}.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes the groups whose owner was killed while it made them.
-pub fn remove_abandoned() {
+/// Removes the groups whose owner was killed while it needed them; whether all that there were are gone.
+pub fn remove_abandoned() -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let Some(Ok(entries)) = mount_point(&mounts).map(fs::read_dir) else { return };
+    let Some(Ok(entries)) = mount_point(&mounts).map(fs::read_dir) else { return true };
+    let mut all = true;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix(&format!("{NAME}.")).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+        if owner.is_some_and(|owner| !is_alive(owner)) {
             remove_nested(&entry.path());
+            all &= !entry.path().exists();
         }
     }
+    all
+}
+
+/// Ends who lives in a group or below. Kernels before 5.14 cannot; nobody is left there as a rule.
+pub fn end_inhabitants(group: &Path) {
+    let _ = fs::write(group.join("cgroup.kill"), "1");
+}
+
+/// A process that has ended and was not yet waited for owns nothing any more.
+pub fn is_alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn remove_nested(path: &Path) {
+    end_inhabitants(path);
     let mut paths = vec![path.to_owned()];
     while let Some(inner) = paths.last().map(|path| path.join(NAME)).filter(|inner| inner.is_dir()) {
         paths.push(inner);
@@ -199,6 +232,16 @@ mod tests {
             33 31 0:29 / /sys/fs/cgroup/unified rw,relatime shared:11 - cgroup2 cgroup2 rw\n";
         assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         assert_eq!(mount_point("31 24 0:27 / /sys/fs/cgroup rw - cgroup cgroup rw\n"), None);
+    }
+
+    #[test]
+    fn a_process_that_ended_owns_nothing_also_before_it_was_waited_for() {
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
+        let began = std::time::Instant::now();
+        while is_alive(child.id()) && began.elapsed().as_secs() < 20 {}
+        assert!(!is_alive(child.id()), "a zombie");
+        child.wait().expect("waited for");
+        assert!(is_alive(std::process::id()) && !is_alive(4_194_305), "one that runs, one that cannot be");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod cls;
 mod form;
 pub mod hits;
+mod inhabited;
 mod kprobe;
 mod netns;
 pub mod offer;
@@ -22,6 +23,7 @@ pub mod xdp;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use super::fillers;
 use super::pace::Pace;
@@ -49,8 +51,9 @@ pub trait Trigger: Debug {
     fn fire(&mut self, target: Target, runs: u32) -> Result<Fired>;
     /// The same to be fired from another thread, as long as `self` keeps what is attached attached.
     fn again(&self) -> io::Result<Box<dyn Firing>>;
-    /// Hangs every program on a hook that other processes hit, and lets them count; what it is called.
-    fn hook(&mut self, _maps: &Maps) -> Result<&'static str> {
+    /// Hangs every program on a hook that other processes hit, and lets them count; where who is to hit it has to enter a control
+    /// group, the file by which it does.
+    fn hook(&mut self, _maps: &Maps) -> Result<Option<PathBuf>> {
         Err(MachineError::bad_request("--hooked: programs that tail calls reach cannot hang on a hook"))
     }
     /// Takes them off it; how often they ran there.
@@ -84,6 +87,11 @@ pub fn most_programs(kind: TriggerKind) -> Option<u32> {
 /// Removes what a killed run could not: only control groups have names that outlive their owner.
 pub fn remove_abandoned() {
     cgroup::remove_abandoned();
+}
+
+/// The same for who waits until its parent is gone; whether nothing is left.
+pub fn remove_for_the_dead(parent: u32) -> bool {
+    inhabited::remove_for_the_dead(parent)
 }
 
 /// Says how many would do, before anything is loaded.
