@@ -83,7 +83,10 @@ fn every_file_of_the_directory_is_built_in_and_in_its_table() {
     let mut names: Vec<String> = builtin::WORKLOADS.iter().map(|(name, _)| (*name).to_owned()).collect();
     names.sort();
     assert_eq!(files, names);
+    let (asked, showed) = readme.split_once("\n## What they showed on one machine\n").unwrap();
     for name in names {
-        assert!(readme.contains(&format!("\n| `{name}` |")), "{name} is not in the table of workloads/README.md");
+        let row = format!("\n| `{name}` |");
+        assert!(asked.contains(&row), "{name} is not in the table of questions of workloads/README.md");
+        assert!(showed.contains(&row), "{name} is not in the table of what they showed");
     }
 }
