@@ -151,6 +151,40 @@ pub fn load_error(what: &str, error: &libbpf_rs::Error) -> MachineError {
             format!("failed to load {what}: permission denied"),
             "run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYSLOG",
         ),
+        _ if lacks_bpf(error) => MachineError::host_cannot(
+            format!("failed to load {what}: this kernel has no bpf(2)"),
+            "build it with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT",
+        ),
         _ => MachineError::failed(format!("failed to load {what}: {error:#}")),
+    }
+}
+
+/// Whether the system call is missing: ENOSYS, and not EOPNOTSUPP, which is of the same kind.
+pub fn lacks_bpf(error: &libbpf_rs::Error) -> bool {
+    format!("{error:#}").contains("(os error 38)")
+}
+
+/// `doing` needs programs with code, and they are interpreted.
+pub fn not_jited(doing: &str) -> MachineError {
+    let remedy = match std::path::Path::new("/proc/sys/net/core/bpf_jit_enable").exists() {
+        true => "set `sysctl net.core.bpf_jit_enable=1`",
+        false => "build the kernel with CONFIG_BPF_JIT",
+    };
+    MachineError::host_cannot(format!("{doing}: programs are not JITed"), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_the_system_call_is_told_from_one_that_lacks_a_feature() {
+        let said = |errno| load_error("BPF object", &libbpf_rs::Error::from_raw_os_error(errno)).to_string();
+        assert!(
+            said(38).contains("this kernel has no bpf(2)") && said(38).contains("CONFIG_BPF_SYSCALL"),
+            "{}",
+            said(38)
+        );
+        assert!(!said(95).contains("CONFIG_BPF_SYSCALL"), "{}", said(95));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use libbpf_rs::MapHandle;
 
 use super::fillers::{Fillers, Held};
+use super::maps::not_jited;
 use super::pace::Pace;
 use super::programs::{Maps, Programs};
 use super::settle::{Extent, Settle};
@@ -296,10 +297,7 @@ pub fn functions(program: &OwnedFd) -> Result<Vec<Image>> {
         ));
     }
     if functions.is_empty() || functions.iter().any(|function| function.len == 0) {
-        return Err(MachineError::host_cannot(
-            "failed to verify placement: the program was not JITed",
-            "set `sysctl net.core.bpf_jit_enable=1`",
-        ));
+        return Err(not_jited("failed to verify placement"));
     }
     Ok(functions)
 }
