@@ -61,3 +61,20 @@ fn this_kernel_passes_with_frees_paced_and_nothing_left() {
     assert!((1..=320).contains(&most), "{tally}");
     assert_eq!(ours(), before, "nothing of it is left");
 }
+
+#[test]
+fn another_run_that_loads_and_unloads_beside_is_no_leak() {
+    let Some(_turn) = tier::bpf() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let mut other = Command::new(env!("CARGO_BIN_EXE_itlbench"))
+        .args(["run", "chain", "--programs", "64", "--pack", "on", "--trials", "2", "--samples", "3", "--out"])
+        .arg(out.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (code, text) = selftest(&["--only", "leaks", "--seconds", "4", "--seed", "5"]);
+    assert!(other.wait().unwrap().success());
+    // All of it, or nothing that could be said while its programs were there.
+    assert!(matches!(code, Some(0 | 4)), "{text}");
+}

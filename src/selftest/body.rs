@@ -97,6 +97,15 @@ impl Body {
         }
     }
 
+    /// Programs that the kernel lists: neither functions of another nor classic filters.
+    pub fn listed(&self) -> u32 {
+        match self.kind {
+            Kind::TailCalls => self.parts + 1,
+            Kind::Classic => 0,
+            _ => 1,
+        }
+    }
+
     /// Programs that the kernel frees when it is unloaded.
     pub fn frees(&self) -> u32 {
         match self.kind {

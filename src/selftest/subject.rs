@@ -13,6 +13,10 @@ pub struct Facts {
     pub cpus: Vec<u32>,
     /// Bytes of a pack; `None` if every program has pages of its own.
     pub pack_bytes: Option<u64>,
+    /// The kernel may keep memory of empty packs for the next one, where it is no whole aligned 2 MiB page (`execmem_cache_clean`).
+    pub keeps_text: bool,
+    /// Bytes of the module area, as far as the kernel says.
+    pub area_bytes: u64,
     /// Hundredths of bytes of machine code per step of a long body.
     pub step_centibytes: u32,
     /// Programs one lane may hold at a time: all of them are freed at once if this process is killed.

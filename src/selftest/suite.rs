@@ -2,7 +2,7 @@
 
 use oorandom::Rand32;
 
-use super::checks::{Findings, freeing, layout, limits, memory, rights, running};
+use super::checks::{Findings, freeing, layout, limits, memory, packs, rights, running};
 use super::operation::Lanes;
 use super::scripts;
 use super::subject::Facts;
@@ -85,7 +85,7 @@ pub fn all() -> Vec<Subtest> {
         "bytes", "the bytes in memory are those bpf_prog_info reports", inspected, memory::bytes, never, 2;
         "neighbours", "freeing an image and using its chunks again leaves its neighbours as they were", neighbours, memory::neighbours, never, 3;
         "freed-text", "freed text is overwritten with INT3 or unmapped", freed, freeing::filled, never, 3;
-        "packs-released", "packs that became empty are given back", packs, freeing::packs_released, never, 0;
+        "packs-released", "packs that became empty are given back, or kept and used again where the kernel keeps text", packs, packs::packs_released, never, 0;
         "leaks", "nothing is left of thousands of programs", leaks, freeing::leaks, never, 20;
         "protection", "text is read-only and executable, its alias in the direct map not executable", mapped, rights::protection, never, 1;
         "write-xor-execute", "no page is writable and executable at any moment of a load", watched, rights::never_both, never, 3;

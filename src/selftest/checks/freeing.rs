@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Findings;
 use super::layout::remains;
+use super::packs::spared;
 use crate::placement::Image;
 use crate::selftest::subject::Facts;
 use crate::selftest::trace::{Event, Left, Step, Surveyed, cannot};
@@ -61,32 +62,6 @@ impl Findings {
     }
 }
 
-/// Packs that became empty are given back: at the end there are no more than at the beginning.
-pub fn packs_released(facts: &Facts, steps: &[Step]) -> Findings {
-    let mut found = Findings::default();
-    for (_, left) in remains(steps) {
-        found.count(if left.state == Left::Unmapped { "images unmapped" } else { "images still mapped" }, 1);
-    }
-    let seen = surveys(steps);
-    let packs = |survey: &&Surveyed| survey.packs.map(|(areas, _)| areas);
-    let (Some((before, first)), Some((after, last))) =
-        (seen.first().and_then(|one| packs(one).zip(Some(one))), seen.last().and_then(|one| packs(one).zip(Some(one))))
-    else {
-        return Findings::skipped(match facts.pack_bytes {
-            None => "this kernel gives every program pages of its own: there are no packs",
-            Some(_) => "/proc/vmallocinfo does not show the packs",
-        });
-    };
-    let most = seen.iter().filter_map(packs).max().unwrap_or(before);
-    found.count("packs made", u64::from(most - before));
-    found.notes = vec![format!("areas of JITed code: {before} before, {most} at most, {after} after")];
-    if after > before {
-        let text = format!("{} areas of {} are still there though nothing is in them", after - before, most - before);
-        found.problem_or_others(first, last, text);
-    }
-    found.needs("packs made", "no new pack was needed: the old ones had room")
-}
-
 /// Areas that others may have taken meanwhile without a program that is listed: classic filters, which come and go.
 const TOLERATED_AREAS: u64 = 64;
 /// A leak of less than an area for so many loads is not seen.
@@ -95,7 +70,7 @@ const LOADS_TO_AN_AREA: u64 = 100;
 const TOLERATED_KIB: u64 = 4096;
 
 /// Nothing is left of thousands of programs: judged between the first survey there was and the last.
-pub fn leaks(_: &Facts, steps: &[Step]) -> Findings {
+pub fn leaks(facts: &Facts, steps: &[Step]) -> Findings {
     let all = surveys(steps);
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Findings::skipped("nothing was surveyed") };
     let mut found = Findings::default();
@@ -106,7 +81,7 @@ pub fn leaks(_: &Facts, steps: &[Step]) -> Findings {
     let loads = last.loads - first.loads;
     memory_left(first, last, loads, &mut found);
     if let (Some((before, _)), Some((after, _))) = (first.packs, last.packs)
-        && after > before
+        && after > before + spared(facts)
     {
         found.problem_or_others(first, last, format!("{} more areas of JITed code than before", after - before));
     }

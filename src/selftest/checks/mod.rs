@@ -5,6 +5,7 @@ pub mod freeing;
 pub mod layout;
 pub mod limits;
 pub mod memory;
+pub mod packs;
 pub mod rights;
 pub mod running;
 

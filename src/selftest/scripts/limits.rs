@@ -2,7 +2,7 @@
 
 use oorandom::Rand32;
 
-use super::{Script, plain};
+use super::{FILTER_STEPS, Script, plain};
 use crate::selftest::body::{Body, Kind};
 use crate::selftest::operation::{Lanes, Op};
 use crate::selftest::subject::Facts;
@@ -85,16 +85,41 @@ pub fn descriptors(facts: &Facts, random: &mut Rand32) -> Lanes {
     script.done()
 }
 
-/// Loads until the module area is full.
+/// Loads until the module area is full, and then some more.
 pub fn area_end(facts: &Facts, random: &mut Rand32) -> Lanes {
-    /// No module area is larger: 1536 MiB without KASLR configured.
-    const AREA_BYTES: u64 = 1536 << 20;
     let mut script = Script::new(facts, random);
-    let each = facts.pack_bytes.unwrap_or(2 << 20) * 7 / 8;
-    let body = script.long(each);
-    let slots = (AREA_BYTES / each) as u16 + 2;
+    let (body, each) = filling(facts, &mut script);
+    let slots = (facts.area_bytes / each) as u16 + 2;
     script.each(0..slots, |slot| Op::Load { slot, body });
+    // Where the kernel interprets what gets no memory, it shows that of these alone: of a filter it shows nothing.
+    let probe = script.long(PROBE_BYTES);
+    script.each(slots..slots + 3, |slot| Op::Load { slot, body: probe });
     (0..slots).step_by(128).for_each(|slot| script.run(slot));
+    (slots..slots + 3).for_each(|slot| script.run(slot));
     script.ops.push(Op::Survey);
     script.done()
+}
+
+/// Larger than any hole that filters leave.
+const PROBE_BYTES: u64 = 64 << 10;
+
+/// The program that fills the module area soonest, and how much of it each takes.
+fn filling(facts: &Facts, script: &mut Script<'_>) -> (Body, u64) {
+    const PAGE: u64 = 4096;
+    const FUNCTIONS: u32 = 200;
+    match (facts.pack_bytes, &facts.slow) {
+        // A page and a guard page for each function.
+        (None, _) => {
+            let parts = FUNCTIONS - 1;
+            let body = Body { steps: 2, parts, ..script.body(Kind::Subprograms) };
+            (body, u64::from(FUNCTIONS) * 2 * PAGE)
+        }
+        // Few, so that a kill frees few at once: no two of them fit in a pack, and half of the code fills all of the area.
+        (Some(pack), None) => (script.long(pack * 17 / 32), pack),
+        // Under emulation the verifier would take an hour; filters do not see it. A kill takes the whole guest.
+        (Some(_), Some(_)) => {
+            let body = Body { steps: FILTER_STEPS, ..script.body(Kind::Classic) };
+            (body, u64::from(FILTER_STEPS) * u64::from(facts.step_centibytes) / 100 * 9 / 10)
+        }
+    }
 }

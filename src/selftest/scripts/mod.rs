@@ -12,6 +12,10 @@ use super::subject::Facts;
 pub use self::limits::{area_end, concurrent, descriptors, failing, jit_limit, pressed};
 pub use self::packs::{fragmented, holes, leaks, mapped, packs, watched};
 
+/// Steps of a long classic filter. It may have 4096 instructions, but before 6.7 a socket takes no more than net.core.optmem_max, 20 KiB,
+/// of eight bytes each.
+const FILTER_STEPS: u32 = 2400;
+
 /// A sequence being written.
 struct Script<'a> {
     facts: &'a Facts,
@@ -45,16 +49,19 @@ impl<'a> Script<'a> {
         Body { kind: Kind::Long, seed: self.random.rand_u32() >> 1, steps, parts: 0 }
     }
 
-    /// Fills more than a pack, from slot `first` on, and returns the slot behind: mostly with classic filters of almost as many
-    /// instructions as one may have, which no verifier looks at, and some programs among them.
+    /// Fills more than a pack, from slot `first` on, and returns the slot behind: mostly with long classic filters, which no verifier looks at, and some programs among them; one is as long as a filter, so that it
+    /// is seen where the last pack is.
     fn fill(&mut self, first: u16) -> u16 {
-        const STEPS: u32 = 4000;
         /// What a step takes at least: a JIT needs more for a division, and as much for an addition.
         const STEP_BYTES: u64 = 8;
         let bytes = self.facts.pack_bytes.unwrap_or(1 << 20).min(2 << 20) * 5 / 4;
-        let filters = (bytes / (u64::from(STEPS) * STEP_BYTES)) as u16;
+        let filters = (bytes / (u64::from(FILTER_STEPS) * STEP_BYTES)) as u16;
         for slot in first..first + filters {
-            let (kind, steps) = if slot % 8 == 3 { (Kind::Long, 200) } else { (Kind::Classic, STEPS) };
+            let (kind, steps) = match slot {
+                _ if slot + 2 == first + filters => (Kind::Long, FILTER_STEPS),
+                _ if slot % 8 == 3 => (Kind::Long, 200),
+                _ => (Kind::Classic, FILTER_STEPS),
+            };
             let body = Body { kind, seed: self.random.rand_u32() >> 1, steps, parts: 0 };
             self.ops.push(Op::Load { slot, body });
         }

@@ -7,16 +7,18 @@ use crate::selftest::body::{Body, Kind};
 use crate::selftest::operation::{Lanes, Op};
 use crate::selftest::subject::Facts;
 
-/// More than a pack, and nothing left of it.
+/// More than a pack, and nothing left of it; then once more: memory that is kept must serve the second time.
 pub fn packs(facts: &Facts, random: &mut Rand32) -> Lanes {
     let mut script = Script::new(facts, random);
     script.ops.push(Op::Survey);
-    let slots = script.fill(0);
-    script.ops.push(Op::Survey);
-    script.each(0..slots, |slot| Op::Unload { slot });
-    script.ops.push(Op::Settle);
-    script.each(0..slots, |slot| Op::Remains { slot });
-    script.ops.push(Op::Survey);
+    for _ in 0..2 {
+        let slots = script.fill(0);
+        script.ops.push(Op::Survey);
+        script.each(0..slots, |slot| Op::Unload { slot });
+        script.ops.push(Op::Settle);
+        script.each(0..slots, |slot| Op::Remains { slot });
+        script.ops.push(Op::Survey);
+    }
     script.done()
 }
 

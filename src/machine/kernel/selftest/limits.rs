@@ -183,6 +183,12 @@ pub fn no_fail_nth() -> Option<String> {
     fail_nth(0).err().map(|_| missing.to_owned())
 }
 
+/// Bytes of the module area: twice the limit that the kernel sets at boot. Somebody may have changed it since: it is not less than with
+/// KASLR configured, nor more than without.
+pub fn area_bytes() -> u64 {
+    charge::limit().unwrap_or(0).saturating_mul(2).clamp(1008 << 20, 1536 << 20)
+}
+
 /// Why the module area cannot be filled here.
 pub fn no_area_end() -> Option<String> {
     /// The area, the programs' own memory, and room for others.

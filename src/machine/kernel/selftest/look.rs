@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use libbpf_rs::{Object, ObjectBuilder};
 use libbpf_sys::bpf_insn;
 
+use crate::machine::kernel::maps::{lacks_bpf, load_error};
 use crate::machine::kernel::sys::{self, ProgramType};
 use crate::machine::{MachineError, Result};
 use crate::placement::image::PAGE_BYTES;
@@ -46,7 +47,10 @@ pub fn open() -> Result<(Look, Vec<bpf_insn>)> {
             .map(|program| program.insns().to_vec())
             .unwrap_or_default())
     };
-    let look = insns("look").map_err(|error| cannot(&error))?;
+    let look = insns("look").map_err(|error| match lacks_bpf(&error) {
+        true => load_error("the program that reads kernel memory", &error),
+        false => cannot(&error),
+    })?;
     let program = sys::load_program(ProgramType::RawTracepoint, c"itlbench", &look).map_err(|error| cannot(&error))?;
     // A kernel that does not know the helper refuses it: the loader says so when it is asked for it.
     Ok((Look { program, own_pages: false }, insns("extable").unwrap_or_default()))

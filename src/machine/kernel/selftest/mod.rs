@@ -26,6 +26,8 @@ use self::limits::Changes;
 use self::look::Look;
 use self::mapping::Watcher;
 use self::packs::Packs;
+use self::survey::Least;
+use super::maps::not_jited;
 use super::sys::{self, ProgramType};
 use super::{pack_bytes, pagewalk};
 use crate::machine::{MachineError, Result};
@@ -65,6 +67,7 @@ struct Stage {
     name: CString,
     /// Loads of all sequences before this one.
     loads_before: u64,
+    least: Least,
 }
 
 impl KernelSubject {
@@ -77,6 +80,8 @@ impl KernelSubject {
             kernel: kernel_release(),
             cpus: usable_cpus()?,
             pack_bytes: None,
+            keeps_text: keeps_text(),
+            area_bytes: limits::area_bytes(),
             step_centibytes: 1400,
             most_held: MOST_HELD,
             harden: limits::harden_level(),
@@ -86,7 +91,8 @@ impl KernelSubject {
             slow: None,
         };
         let (account, packs) = (Account::default(), Packs::default());
-        let stage = Stage { facts, account, look, extable, packs, stop, name, loads_before: 0 };
+        let stage =
+            Stage { facts, account, look, extable, packs, stop, name, loads_before: 0, least: Least::default() };
         let mut subject = Self { stage, looks: pagewalk::open(), tally: Tally::default() };
         subject.calibrate()?;
         Ok(subject)
@@ -100,7 +106,10 @@ impl KernelSubject {
         let images: Vec<Image> =
             steps.iter().filter_map(Step::loaded).flat_map(|(_, _, places)| places).map(|place| place.image).collect();
         let (Some(short), Some(long)) = (images.first(), images.last()) else {
-            return Err(MachineError::failed("failed to load the first programs of the test"));
+            return Err(match steps.iter().any(|step| step.loaded().is_some()) {
+                true => not_jited("failed to find code to test"),
+                false => MachineError::failed("failed to load the first programs of the test"),
+            });
         };
         if short.addr.0 == 0 {
             return Err(MachineError::host_cannot(
@@ -109,7 +118,8 @@ impl KernelSubject {
             ));
         }
         if long.len <= short.len {
-            return Err(MachineError::host_cannot("programs are not JITed", "set `sysctl net.core.bpf_jit_enable=1`"));
+            let lens = format!("140 steps take {} bytes of code, 40 take {}", long.len, short.len);
+            return Err(MachineError::failed(lens));
         }
         let loads = steps.iter().filter(|step| step.loaded().is_some());
         let quickest_us = loads.map(|step| (step.ended_ns - step.began_ns) / 1000).min().unwrap_or(0);
@@ -213,7 +223,8 @@ impl Playing<'_> {
             Op::Programs => Event::Surveyed(survey::programs(&lane.images(), &self.stage.name.to_string_lossy())),
             Op::Survey => {
                 let loads = self.stage.loads_before + lane.loads;
-                Event::Surveyed(survey::survey(&lane.images(), &self.stage.name.to_string_lossy(), loads))
+                let survey = || survey::survey(&lane.images(), &self.stage.name.to_string_lossy(), loads);
+                Event::Surveyed(if lane.slots().is_empty() { self.stage.least.waited_for(survey) } else { survey() })
             }
             Op::Watch(true) => match lane.images().first() {
                 Some(image) => {
@@ -282,7 +293,7 @@ fn canary(look: &Look, name: &CStr) -> Result<()> {
     let insns = code::program(&Body::plain(1, 4));
     let program = sys::load_program(ProgramType::SchedCls, name, &insns).map_err(failed)?;
     let images = sys::images(std::os::fd::AsFd::as_fd(&program)).map_err(failed)?;
-    let Some(image) = images.first().filter(|image| image.addr.0 != 0) else { return Ok(()) };
+    let Some(image) = images.first().filter(|image| image.addr.0 != 0 && image.len > 0) else { return Ok(()) };
     let (at, word) = (image.addr.0, look.word(image.addr.0).map_err(failed)?);
     drop(program);
     let began = Instant::now();
@@ -317,6 +328,12 @@ fn own_name() -> CString {
 /// What a program of `body` is loaded as; of a chain or a filter nothing can be said without its array or its socket.
 pub fn instructions(body: &Body) -> Vec<bpf_insn> {
     code::program(body)
+}
+
+/// Whether execmem's cache is in this kernel: what no longer holds code stays in it unless it is a whole, aligned 2 MiB page.
+fn keeps_text() -> bool {
+    let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    text.lines().any(|line| line.split(' ').nth(2) == Some("execmem_cache_clean"))
 }
 
 fn usable_cpus() -> Result<Vec<u32>> {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::machine::kernel::{memory, probe};
 use crate::placement::image::PAGE_BYTES;
@@ -42,9 +44,65 @@ pub fn survey(own: &[Image], name: &str, loads: u64) -> Surveyed {
     }
 }
 
+/// How long memory is waited for that is still being freed, ours or that of others.
+const BOUNDED: Duration = Duration::from_secs(2);
+
+/// The least that was there while nothing of ours was loaded: areas for programs, and packs.
+#[derive(Debug, Default)]
+pub struct Least(Mutex<Option<(u32, u32)>>);
+
+impl Least {
+    /// What `survey` sees once it is no more than that, or after some time: frees go on behind what can be waited for. A pack goes
+    /// after the last image in it was overwritten, and what others let go of is in no list any more while it is being freed.
+    pub fn waited_for(&self, survey: impl Fn() -> Surveyed) -> Surveyed {
+        let mut least = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        loop {
+            let seen = survey();
+            let now = (seen.program_areas.unwrap_or(0), seen.packs.map_or(0, |(packs, _)| packs));
+            if least.is_none_or(|least| now.0 <= least.0 && now.1 <= least.1) || began.elapsed() >= BOUNDED {
+                *least = Some(now);
+                return seen;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+}
+
 /// A line of /proc/meminfo, in KiB.
 pub fn meminfo(key: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// What is seen where /proc/vmallocinfo shows one of `areas` after the other.
+    fn seen(least: &Least, areas: &[u32]) -> u32 {
+        let left = RefCell::new(areas.iter().copied());
+        let last = *areas.last().expect("an area");
+        let survey = || Surveyed {
+            program_areas: Some(left.borrow_mut().next().unwrap_or(last)),
+            packs: Some((1, 512)),
+            ..Surveyed::default()
+        };
+        least.waited_for(survey).program_areas.expect("areas")
+    }
+
+    #[test]
+    fn what_is_still_being_freed_is_waited_for_but_not_for_ever() {
+        let least = Least::default();
+        assert_eq!(seen(&least, &[9]), 9);
+        assert_eq!(seen(&least, &[300, 120, 9]), 9);
+        assert_eq!(seen(&least, &[300, 7]), 7);
+        let began = Instant::now();
+        assert_eq!(seen(&least, &[40]), 40);
+        assert!(began.elapsed() >= BOUNDED, "others keep it");
+        assert!(seen(&least, &[40]) == 40 && began.elapsed() < BOUNDED * 2, "and it is not waited for again");
+    }
 }

@@ -29,8 +29,8 @@ pub enum Defect {
     ScribbledNeighbour,
     /// Some freed text stays as it was.
     StaleText,
-    /// Empty packs are kept.
-    KeptPacks,
+    /// Packs that become empty are neither given back nor used again.
+    LostPacks,
     /// A page is lost with every load.
     LostPages,
     /// Text is writable.
@@ -39,7 +39,7 @@ pub enum Defect {
     WritableWhileLoading,
     /// The second hole is used.
     SecondFit,
-    /// Chunks of longer programs are never used again.
+    /// Chunks of programs of a few pages are never used again.
     LostChunks,
     /// Results are wrong while several CPUs load.
     WrongWhenConcurrent,
@@ -73,7 +73,7 @@ impl Defect {
         (Self::FlippedByte, "bytes"),
         (Self::ScribbledNeighbour, "neighbours"),
         (Self::StaleText, "freed-text"),
-        (Self::KeptPacks, "packs-released"),
+        (Self::LostPacks, "packs-released"),
         (Self::LostPages, "leaks"),
         (Self::WritableText, "protection"),
         (Self::WritableWhileLoading, "write-xor-execute"),

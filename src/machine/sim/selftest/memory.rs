@@ -67,6 +67,11 @@ impl Memory {
         self.packs.pack_bytes()
     }
 
+    /// How many packs there are.
+    pub fn packs(&self) -> u32 {
+        self.packs.packs().len() as u32
+    }
+
     pub fn foreign(&self) -> &[Image] {
         &self.foreign
     }

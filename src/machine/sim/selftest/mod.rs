@@ -36,6 +36,8 @@ pub struct SimSubject {
     state: State,
     lost_kib: u64,
     lost_charge: u64,
+    lost_packs: u32,
+    most_packs: u32,
 }
 
 /// What ends with a sequence.
@@ -52,7 +54,6 @@ struct State {
     descriptors: Option<u16>,
     jit_limit: Option<u64>,
     watching: bool,
-    most_packs: u32,
     half_loaded: u32,
 }
 
@@ -64,6 +65,8 @@ impl SimSubject {
             kernel: "a simulated kernel".to_owned(),
             cpus: vec![0, 1],
             pack_bytes: Some(memory.pack_bytes()),
+            keeps_text: false,
+            area_bytes: 1008 << 20,
             step_centibytes: 1400,
             most_held: 96,
             harden: 0,
@@ -83,7 +86,16 @@ impl SimSubject {
             state: State::default(),
             lost_kib: 0,
             lost_charge: 0,
+            lost_packs: 0,
+            most_packs: 0,
         }
+    }
+
+    /// One that keeps empty packs for the next ones, as the kernel's cache of executable memory does.
+    #[cfg(test)]
+    fn that_keeps_text(mut self) -> Self {
+        self.facts.keeps_text = true;
+        self
     }
 
     fn has(&self, defect: Defect) -> bool {
@@ -144,7 +156,10 @@ impl SimSubject {
         self.tally.loads += 1;
         self.lost_kib += if self.has(Defect::LostPages) { 4 } else { 0 };
         let shares = self.has_alone(Defect::SharedChunk) && self.state.loads.is_multiple_of(97);
-        if shares && let Some(other) = self.slots.values().find(|other| !other.places.is_empty()) {
+        if shares
+            && !program.places.is_empty()
+            && let Some(other) = self.slots.values().find(|other| !other.places.is_empty())
+        {
             program.places[0].image.addr = other.places[0].image.addr;
         }
         let places = program.places.clone();
@@ -226,13 +241,16 @@ impl SimSubject {
 
     fn free_pending(&mut self) -> u32 {
         let pending = std::mem::take(&mut self.pending);
+        let packs = self.memory.packs();
         for program in &pending {
-            let small = program.body.kind == Kind::Long && program.places[0].image.len < 64 << 10;
-            if self.has(Defect::LostChunks) && small {
+            let middling =
+                program.body.kind == Kind::Long && (16 << 10..32 << 10).contains(&program.places[0].image.len);
+            if self.has(Defect::LostChunks) && middling {
                 continue;
             }
             self.memory.free(program, self.has_alone(Defect::ScribbledNeighbour));
         }
+        self.lost_packs += if self.has(Defect::LostPacks) { packs - self.memory.packs() } else { 0 };
         pending.iter().map(|program| program.body.frees()).sum()
     }
 
@@ -259,16 +277,16 @@ impl SimSubject {
     fn survey(&mut self) -> Event {
         let mut areas = self.memory.areas(self.slots.values());
         let pages: u64 = areas.iter().map(|(_, bytes)| bytes / PAGE_BYTES).sum();
-        let packs = areas.len() as u32;
-        self.state.most_packs = self.state.most_packs.max(packs);
-        let kept = if self.has(Defect::KeptPacks) { self.state.most_packs } else { packs };
+        let packs = areas.len() as u32 + self.lost_packs;
+        self.most_packs = self.most_packs.max(packs);
+        let kept = if self.facts.keeps_text { self.most_packs } else { packs };
         let half = if self.has(Defect::HalfLoaded) { self.state.half_loaded } else { 0 };
         if self.has(Defect::OutsideArea) {
             areas[0].1 = PAGE_BYTES / 2;
         }
         Event::Surveyed(Surveyed {
             foreign: self.memory.foreign().to_vec(),
-            own: self.slots.values().map(|program| program.body.frees()).sum::<u32>() + half,
+            own: self.slots.values().map(|program| program.body.listed()).sum::<u32>() + half,
             areas,
             packs: Some((kept, pages)),
             loads: self.tally.loads,

@@ -23,6 +23,26 @@ fn session(defect: Option<Defect>, seed: u64) -> String {
     String::from_utf8(out).expect("text")
 }
 
+#[test]
+fn a_kernel_that_keeps_text_passes_and_one_that_loses_it_does_not() {
+    let packs_released = all().into_iter().filter(|subtest| subtest.name == "packs-released");
+    let subtests: Vec<Subtest> = packs_released.collect();
+    let passes = |defect| {
+        let mut out = Vec::new();
+        let mut subject = SimSubject::new(5, ALLOWED, defect).that_keeps_text();
+        let mut ktap = Ktap::begin(&mut out, 1).expect("written");
+        run(&Plan { subtests: &subtests, seed: 5, time: Duration::ZERO }, &mut subject, &mut ktap).expect("a session");
+        String::from_utf8(out).expect("text")
+    };
+    let text = passes(None);
+    assert!(text.contains("empty, kept and used again") && text.contains("\nok 1 packs-released\n"), "{text}");
+    let text = passes(Some(Defect::LostPacks));
+    assert!(
+        text.contains("not ok 1 packs-released") && text.contains("still there though nothing is in them"),
+        "{text}"
+    );
+}
+
 fn failed(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("not ok ")?.split_once(' ')).map(|(_, name)| name).collect()
 }
