@@ -151,7 +151,10 @@ pub fn boot(
 impl BootError {
     fn quoting(mut self, tail: &Console) -> Self {
         if let Self::Died { console, .. } | Self::TimedOut { console, .. } = &mut self {
-            *console = tail.gist();
+            *console = match tail.remedy() {
+                Some(remedy) => format!("{}; {remedy}", tail.gist()),
+                None => tail.gist(),
+            };
         }
         self
     }

@@ -67,7 +67,27 @@ impl Console {
         let from = lines.iter().position(tells).unwrap_or(lines.len().saturating_sub(MOST));
         lines[from..].iter().take(MOST).copied().collect::<Vec<_>>().join(" | ")
     }
+
+    /// What to do about it, where the console tells.
+    pub fn remedy(&self) -> Option<&'static str> {
+        let text = self.text();
+        let found = REMEDIES.iter().find(|(words, _)| words.iter().any(|words| text.contains(words)));
+        found.map(|(_, remedy)| *remedy)
+    }
 }
+
+/// What a kernel says that lacks something, and what that is; the first that fits.
+const REMEDIES: [(&[&str], &str); 3] = [
+    (&["Out of memory", "deadlocked on memory", "Initramfs unpacking failed: write error"], "give it more --memory"),
+    (
+        &["Unable to mount root fs", "Cannot open root device"],
+        "its init comes in an initramfs: build the kernel with CONFIG_BLK_DEV_INITRD",
+    ),
+    (
+        &["Failed to execute /init", "Requested init /init failed", "No working init found"],
+        "its init is a program of 64 bits: build the kernel with CONFIG_BINFMT_ELF and CONFIG_64BIT",
+    ),
+];
 
 /// Without carriage returns, control sequences of terminals and other control characters.
 fn cleaned(bytes: &[u8]) -> String {
@@ -106,6 +126,25 @@ mod tests {
         assert_eq!(gist, "[ 0.2] Kernel panic - not syncing: no init | [ 0.3] CPU: 0 | [ 0.3] trace");
         assert_eq!(console("a\nb\nc\nd\ne").gist(), "c | d | e");
         assert_eq!(console("").gist(), "");
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_named_where_its_console_tells() {
+        let remedy = |text: &str| console(text).remedy();
+        for (text, words) in [
+            (
+                "[ 1.5] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
+                "CONFIG_BLK_DEV_INITRD",
+            ),
+            (
+                "[ 1.1] Failed to execute /init (error -8)\n[ 1.2] Kernel panic - not syncing: No working init found.",
+                "CONFIG_BINFMT_ELF",
+            ),
+            ("[ 2.0] Kernel panic - not syncing: System is deadlocked on memory", "--memory"),
+        ] {
+            assert!(remedy(text).is_some_and(|remedy| remedy.contains(words)), "{text}: {:?}", remedy(text));
+        }
+        assert_eq!(remedy("[ 0.9] Kernel panic - not syncing: Attempted to kill init!"), None);
     }
 
     #[test]

@@ -111,6 +111,9 @@ impl FromStr for NamedImage {
 /// Boots, measures and reports, the directory of the matrix last; or tests, and prints the results of all as KTAP.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let plan = Plan::of(args)?;
+    if let Some(why) = &plan.emulating {
+        eprintln!("itlbench: the guests are emulated, and no time of theirs is shown: {why}");
+    }
     let stop = stop_on_signals()?;
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let dir = make_stamped(&args.out, &started, "kernels")?;

@@ -1,7 +1,7 @@
 //! What is going to be booted, and on what; everything that can be refused is refused before the first boot.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Plan {
     pub init: Vec<u8>,
     /// What runs the guest's instructions: the first that serves.
     pub accelerators: Vec<Accelerator>,
+    /// Why that is an emulator, where it was left to us.
+    pub emulating: Option<String>,
     pub cpu_model: Option<String>,
     pub cpus: u32,
     pub memory_mib: u32,
@@ -66,7 +68,8 @@ impl Plan {
     /// Reads images and programs, and decides what was left open.
     pub fn of(args: &Args) -> Result<Self, Failure> {
         refuse_doubles(&args.images)?;
-        let accelerators = accelerators(args.accel);
+        let no_kvm = no_counting_guests(Path::new("/"));
+        let accelerators = accelerators(args.accel, no_kvm.is_none());
         let emulated = accelerators[0] == Accelerator::Tcg;
         let mut shape = args.shape.clone();
         if emulated {
@@ -81,6 +84,10 @@ impl Plan {
         }
         let appended = appended(&args.append, &args.images)?;
         let workloads = shape.specs(&args.workload)?;
+        if let (Accel::Kvm, Err(error)) = (args.accel, open_kvm(Path::new("/"))) {
+            let remedy = "load kvm_intel or kvm_amd, or join the group `kvm`; --accel tcg emulates";
+            return Err(Failure::HostCannot(format!("`/dev/kvm` cannot be opened: {error}; {remedy}")));
+        }
         let qemu = Qemu::find(args.qemu.as_deref()).map_err(|error| Failure::HostCannot(error.to_string()))?;
         let own = Path::new("/proc/self/exe");
         let init = initramfs::init(args.init.as_deref().unwrap_or(own)).map_err(Failure::HostCannot)?;
@@ -105,6 +112,7 @@ impl Plan {
             selftest,
             qemu,
             init,
+            emulating: no_kvm.filter(|_| args.accel == Accel::Auto),
             accelerators,
             cpu_model: args.cpu_model.clone(),
             cpus,
@@ -214,20 +222,29 @@ fn appended(given: &[String], images: &[NamedImage]) -> Result<Vec<String>, Fail
 }
 
 /// What is tried, one after the other, until something carries the guest to user space.
-fn accelerators(asked: Accel) -> Vec<Accelerator> {
+fn accelerators(asked: Accel, counts_in_guests: bool) -> Vec<Accelerator> {
     let emulated = || vec![Accelerator::Tcg; TRIES];
     match asked {
         Accel::Tcg => emulated(),
         Accel::Kvm => vec![Accelerator::Kvm],
-        Accel::Auto if counts_in_guests() => [vec![Accelerator::Kvm], emulated()].concat(),
+        Accel::Auto if counts_in_guests => [vec![Accelerator::Kvm], emulated()].concat(),
         Accel::Auto => emulated(),
     }
 }
 
-/// Whether this process may use KVM, and the host has a PMU that a guest could use.
-fn counts_in_guests() -> bool {
-    let usable = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    usable && ["cpu", "cpu_core"].iter().any(|pmu| Path::new("/sys/bus/event_source/devices").join(pmu).exists())
+/// Why the CPU of the host under `root` does not run guests that count, if it does not: this process may not use KVM, or there is no PMU
+/// that a guest could use.
+fn no_counting_guests(root: &Path) -> Option<String> {
+    if let Err(error) = open_kvm(root) {
+        return Some(format!("`/dev/kvm` cannot be opened: {error}"));
+    }
+    let devices = root.join("sys/bus/event_source/devices");
+    let counts = ["cpu", "cpu_core"].iter().any(|pmu| devices.join(pmu).exists());
+    (!counts).then(|| "this host has no PMU that a guest could use".to_owned())
+}
+
+fn open_kvm(root: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(root.join("dev/kvm"))
 }
 
 #[cfg(test)]
@@ -255,8 +272,21 @@ mod tests {
 
     #[test]
     fn an_emulator_is_tried_twice_and_a_cpu_once() {
-        assert_eq!(accelerators(Accel::Tcg), [Accelerator::Tcg; 2]);
-        assert_eq!(accelerators(Accel::Kvm), [Accelerator::Kvm]);
-        assert_eq!(accelerators(Accel::Auto).last(), Some(&Accelerator::Tcg));
+        assert_eq!(accelerators(Accel::Tcg, true), [Accelerator::Tcg; 2]);
+        assert_eq!(accelerators(Accel::Kvm, false), [Accelerator::Kvm]);
+        assert_eq!(accelerators(Accel::Auto, false), [Accelerator::Tcg; 2]);
+        assert_eq!(accelerators(Accel::Auto, true)[..2], [Accelerator::Kvm, Accelerator::Tcg]);
+    }
+
+    #[test]
+    fn guests_count_where_kvm_can_be_used_and_there_is_a_pmu() {
+        let root = tempfile::tempdir().unwrap();
+        let why = || no_counting_guests(root.path());
+        assert!(why().unwrap().starts_with("`/dev/kvm` cannot be opened: No such file"), "{why:?}", why = why());
+        std::fs::create_dir(root.path().join("dev")).unwrap();
+        std::fs::write(root.path().join("dev/kvm"), "").unwrap();
+        assert_eq!(why().unwrap(), "this host has no PMU that a guest could use");
+        std::fs::create_dir_all(root.path().join("sys/bus/event_source/devices/cpu_core")).unwrap();
+        assert_eq!(why(), None);
     }
 }
