@@ -78,10 +78,10 @@ fn the_matrix_names_every_kernel_and_the_newest_twice() {
         image("6.12", "6.12"),
         image("7.2", "7.2"),
         image("7.3-rc7", "7.3-rc7"),
-        image("7.3-rc7-nohugevmalloc", "7.3-rc7"),
+        image("7.3-4k", "7.3-rc7"),
     ];
     let expected = format!(
-        "kernels --plugin the.so --qemu {}/qemu/qemu-system-x86_64 --append 7.3-rc7-nohugevmalloc:nohugevmalloc --boots 2 {}\n",
+        "kernels --plugin the.so --qemu {}/qemu/qemu-system-x86_64 --append 7.3-4k:nohugevmalloc --boots 2 {}\n",
         root.display(),
         images.join(" ")
     );

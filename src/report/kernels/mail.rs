@@ -9,13 +9,16 @@ use crate::runfile::manifest::Fetches;
 /// Heads, short enough for a mail.
 const HEAD: [&str; 9] = ["kernel", "N", "arm", "4K", "entries", "dmap", "freed", "L1", "walks"];
 
+/// Letters of a kernel's name that the table has room for.
+const LABEL: usize = 10;
+
 /// Where the table has its column of regions.
 const REGIONS: usize = 4;
 
 /// The mail. Passes [`mail::check_mail`] whatever the runs hold.
 pub fn mail(matrix: &Matrix<'_>) -> String {
     let mut blocks = vec![("", findings(matrix))];
-    blocks.push(("Kernels", items(matrix.kernels.iter().map(words::kernel))));
+    blocks.push(("Kernels", items(words::labelled(matrix, LABEL))));
     blocks.push(("Guests", items(words::machines(matrix))));
     for workload in matrix.workloads() {
         let mut lines = vec![ascii(&format!("{workload}, placement as read back from each kernel"))];
@@ -62,7 +65,7 @@ fn items(items: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// The cells of the table but the regions, without the blanks in units.
 fn short(matrix: &Matrix<'_>, workload: &str) -> Vec<Vec<String>> {
-    let mut rows = super::table::rows(matrix, workload);
+    let mut rows = super::table::rows(matrix, workload, LABEL);
     for row in &mut rows {
         row.remove(REGIONS);
     }

@@ -7,16 +7,21 @@ use crate::report::wording::wrap;
 /// Widest line; only a word that cannot be broken may exceed it.
 const COLUMNS: usize = 100;
 
+/// Letters of a kernel's name that the table has room for.
+const LABEL: usize = 20;
+
 /// The matrix as text, with a line end at its end.
 pub fn table(matrix: &Matrix<'_>) -> String {
     let mut lines: Vec<String> =
         words::machines(matrix).iter().flat_map(|text| wrap(text, COLUMNS, "", "  ")).collect();
-    lines.extend(matrix.kernels.iter().flat_map(|kernel| wrap(&words::kernel(kernel), COLUMNS, "  ", "    ")));
+    lines.extend(words::labelled(matrix, LABEL).iter().flat_map(|kernel| wrap(kernel, COLUMNS, "  ", "    ")));
     for workload in matrix.workloads() {
         lines.extend([String::new(), format!("{workload}: placement, read back from each kernel:")]);
         let header = [&["kernel", "programs"], words::head(matrix)].concat();
         lines.extend(
-            grid(&header, rows(matrix, workload), &[0, 2, 5, 7], COLUMNS).into_iter().map(|line| format!("  {line}")),
+            grid(&header, rows(matrix, workload, LABEL), &[0, 2, 5, 7], COLUMNS)
+                .into_iter()
+                .map(|line| format!("  {line}")),
         );
         lines.extend(wrap(&words::legend(matrix), COLUMNS, "  ", "  "));
     }
@@ -27,12 +32,13 @@ pub fn table(matrix: &Matrix<'_>) -> String {
 }
 
 /// Kernel by kernel for each number of programs, so that what differs stands one under the other.
-pub(super) fn rows(matrix: &Matrix<'_>, workload: &str) -> Vec<Vec<String>> {
+pub(super) fn rows(matrix: &Matrix<'_>, workload: &str, most: usize) -> Vec<Vec<String>> {
     let of = |programs: u32| {
         matrix.kernels.iter().flat_map(move |kernel| {
             let rows =
                 kernel.rows.iter().filter(move |row| row.case.workload == workload && row.case.programs == programs);
-            rows.map(move |row| [vec![kernel.name.clone(), programs.to_string()], words::cells(matrix, row)].concat())
+            let label = words::label(matrix, &kernel.name, most);
+            rows.map(move |row| [vec![label.clone(), programs.to_string()], words::cells(matrix, row)].concat())
         })
     };
     matrix.programs(workload).into_iter().flat_map(of).collect()

@@ -107,6 +107,24 @@ pub fn kernel(kernel: &Kernel<'_>) -> String {
     format!("{}: {release}{boots}{append}", kernel.name)
 }
 
+/// What stands for a kernel in a table whose first column has `most` letters: its name, or its place among all if that is too long.
+pub fn label(matrix: &Matrix<'_>, name: &str, most: usize) -> String {
+    let at = matrix.kernels.iter().position(|kernel| kernel.name == name);
+    match at {
+        Some(at) if name.chars().count() > most => format!("[{}]", at + 1),
+        _ => name.to_owned(),
+    }
+}
+
+/// Every kernel with what stands for it in such a table.
+pub fn labelled(matrix: &Matrix<'_>, most: usize) -> Vec<String> {
+    let line = |one: &Kernel<'_>| match label(matrix, &one.name, most) {
+        label if label == one.name => kernel(one),
+        label => format!("{label} {}", kernel(one)),
+    };
+    matrix.kernels.iter().map(line).collect()
+}
+
 /// What the guests ran on, each machine once.
 pub fn machines(matrix: &Matrix<'_>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
@@ -135,6 +153,22 @@ pub fn not_modelled(matrix: &Matrix<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_too_long_for_a_table_stands_in_the_list_of_kernels() {
+        let mut runs = crate::report::kernels::fixture::runs();
+        for run in &mut runs[1..3] {
+            run.manifest.guest.as_mut().unwrap().kernel = "6.12-with-a-patch-of-mine".to_owned();
+        }
+        let matrix = Matrix::of(&runs, Vec::new());
+        assert_eq!(labelled(&matrix, 12)[0], "5.10: 5.10.0-test");
+        assert_eq!(labelled(&matrix, 12)[1], "[2] 6.12-with-a-patch-of-mine: 6.12.0-test, 2 boots");
+        let first = |text: String| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+        let mail = first(crate::report::kernels::mail::mail(&matrix));
+        assert!(mail.iter().any(|line| line.starts_with("[2]  ") && line.contains("native")), "{mail:#?}");
+        let table = first(crate::report::kernels::table::table(&matrix));
+        assert!(table.iter().any(|line| line.starts_with("[2]  ") && line.contains("native")), "{table:#?}");
+    }
 
     #[test]
     fn growth_is_in_whole_units() {
