@@ -6,14 +6,21 @@
 //! What it leaves out: prefetches of translations, speculation, page-walk caches, flushes, data translations in a level that
 //! holds both, and replacement that is not LRU (Intel's is a pseudo-LRU: Tatar et al., TLB;DR, USENIX Security 2022).
 
+// By path, since the plugin takes this file by its path too.
+#[path = "itlb/list.rs"]
+mod list;
+#[path = "itlb/rows.rs"]
+mod rows;
+
+use list::List;
+use rows::Rows;
+
 /// Bits below the number of a 4 KiB page and of a 2 MiB page.
 const SMALL_SHIFT: u32 = 12;
 const HUGE_SHIFT: u32 = 21;
 /// The key of no page: keys are page numbers of at most 52 bits, and one bit for the size.
 const NOBODY: u64 = u64::MAX;
-/// No node of a list.
-const NONE: u16 = u16::MAX;
-/// Up to so many ways are searched one by one; beyond, a list with an index is faster.
+/// Up to so many ways are compared all at once; beyond, a list with an index is faster.
 const MOST_ROW_WAYS: u32 = 16;
 
 /// Size of the mapping an address is fetched through.
@@ -56,7 +63,7 @@ pub struct Array {
 impl Array {
     /// `entries` in sets of `ways`; as many ways as entries: fully associative.
     pub const fn new(entries: u32, ways: u32, index: Index) -> Result<Self, BadArray> {
-        let whole = entries > 0 && entries < NONE as u32 && ways > 0 && entries.is_multiple_of(ways);
+        let whole = entries > 0 && entries < u16::MAX as u32 && ways > 0 && entries.is_multiple_of(ways);
         if !whole || !(entries / ways).is_power_of_two() || (ways > MOST_ROW_WAYS && ways != entries) {
             return Err(BadArray { entries, ways });
         }
@@ -171,16 +178,18 @@ impl Store {
 /// An array in the form that suits its associativity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entries {
-    Rows(Rows),
-    List(List),
+    /// Two sizes: a set of four takes a third of the memory of one of sixteen.
+    Few(Rows<4>),
+    More(Rows<{ MOST_ROW_WAYS as usize }>),
+    All(List),
 }
 
 impl Entries {
     fn new(array: &Array) -> Self {
-        let Array { entries, ways, index } = *array;
-        match ways > MOST_ROW_WAYS {
-            true => Self::List(List::new(entries as u16)),
-            false => Self::Rows(Rows::new(entries / ways, ways, index)),
+        match array.ways {
+            0..=4 => Self::Few(Rows::new(array)),
+            5..=MOST_ROW_WAYS => Self::More(Rows::new(array)),
+            _ => Self::All(List::new(array.entries as u16)),
         }
     }
 
@@ -188,150 +197,10 @@ impl Entries {
     #[inline]
     fn touch(&mut self, key: u64) -> bool {
         match self {
-            Self::Rows(rows) => rows.touch(key),
-            Self::List(list) => list.touch(key),
+            Self::Few(rows) => rows.touch(key),
+            Self::More(rows) => rows.touch(key),
+            Self::All(list) => list.touch(key),
         }
-    }
-}
-
-/// Sets of few ways, each a row with the most recent key first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Rows {
-    keys: Box<[u64]>,
-    ways: usize,
-    set_bits: u32,
-    folded: bool,
-}
-
-impl Rows {
-    fn new(sets: u32, ways: u32, index: Index) -> Self {
-        let keys = vec![NOBODY; sets as usize * ways as usize].into_boxed_slice();
-        Self { keys, ways: ways as usize, set_bits: sets.ilog2(), folded: index == Index::Folded }
-    }
-
-    #[inline]
-    fn touch(&mut self, key: u64) -> bool {
-        let number = key >> 1;
-        let mixed = if self.folded { number ^ (number >> self.set_bits) } else { number };
-        let set = (mixed & ((1 << self.set_bits) - 1)) as usize;
-        let row = &mut self.keys[set * self.ways..][..self.ways];
-        // Each key moves one place back until the one looked for, or the oldest, drops out.
-        let mut carried = key;
-        for slot in row {
-            carried = std::mem::replace(slot, carried);
-            if carried == key {
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// One entry of a fully associative array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Node {
-    key: u64,
-    /// Next in the chain of its bucket.
-    chain: u16,
-    newer: u16,
-    older: u16,
-}
-
-/// A fully associative array: a list from the most to the least recent, and buckets to find a key in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct List {
-    nodes: Box<[Node]>,
-    buckets: Box<[u16]>,
-    shift: u32,
-    newest: u16,
-    oldest: u16,
-}
-
-impl List {
-    fn new(entries: u16) -> Self {
-        let node = |at: u16| Node {
-            key: NOBODY,
-            chain: NONE,
-            newer: if at == 0 { NONE } else { at - 1 },
-            older: if at + 1 == entries { NONE } else { at + 1 },
-        };
-        // Four buckets an entry: most chains have one node.
-        let bits = (4 * u32::from(entries)).next_power_of_two().ilog2();
-        Self {
-            nodes: (0..entries).map(node).collect(),
-            buckets: vec![NONE; 1 << bits].into_boxed_slice(),
-            shift: u64::BITS - bits,
-            newest: 0,
-            oldest: entries - 1,
-        }
-    }
-
-    #[inline]
-    fn touch(&mut self, key: u64) -> bool {
-        let bucket = self.bucket(key);
-        let mut at = self.buckets[bucket];
-        while at != NONE {
-            let node = &self.nodes[at as usize];
-            if node.key == key {
-                self.move_to_front(at);
-                return true;
-            }
-            at = node.chain;
-        }
-        self.replace_oldest(key, bucket);
-        false
-    }
-
-    /// Multiplicative hashing by the golden ratio: neighbours in memory land far apart.
-    #[inline]
-    fn bucket(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
-    }
-
-    #[inline]
-    fn replace_oldest(&mut self, key: u64, bucket: usize) {
-        let at = self.oldest;
-        self.unchain(at);
-        let node = &mut self.nodes[at as usize];
-        node.key = key;
-        node.chain = self.buckets[bucket];
-        self.buckets[bucket] = at;
-        self.move_to_front(at);
-    }
-
-    #[inline]
-    fn unchain(&mut self, at: u16) {
-        let Node { key, chain, .. } = self.nodes[at as usize];
-        if key == NOBODY {
-            return;
-        }
-        let bucket = self.bucket(key);
-        if self.buckets[bucket] == at {
-            self.buckets[bucket] = chain;
-            return;
-        }
-        let mut before = self.buckets[bucket];
-        while self.nodes[before as usize].chain != at {
-            before = self.nodes[before as usize].chain;
-        }
-        self.nodes[before as usize].chain = chain;
-    }
-
-    #[inline]
-    fn move_to_front(&mut self, at: u16) {
-        if at == self.newest {
-            return;
-        }
-        let Node { newer, older, .. } = self.nodes[at as usize];
-        self.nodes[newer as usize].older = older;
-        match older {
-            NONE => self.oldest = newer,
-            _ => self.nodes[older as usize].newer = newer,
-        }
-        self.nodes[self.newest as usize].newer = at;
-        let node = &mut self.nodes[at as usize];
-        (node.newer, node.older) = (NONE, self.newest);
-        self.newest = at;
     }
 }
 

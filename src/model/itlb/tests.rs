@@ -133,6 +133,35 @@ fn what_cannot_be_built_is_refused() {
     }
 }
 
+#[test]
+fn a_round_that_leaves_everything_as_it_was_is_seen_to() {
+    for (l1, l2) in [(array(64, 64), array(512, 4)), (array(128, 8), array(1536, 12)), (array(16, 4), array(128, 8))] {
+        // Each set is passed by one page more than it has ways: the keys change places, their order does not.
+        let pages = u64::from(l2.entries + l2.entries / l2.ways);
+        let cycle = || (0..pages).map(|page| BASE + page * 4096);
+        let mut itlb = itlb(l1, l2);
+        misses(&mut itlb, cycle());
+        let before = itlb.clone();
+        assert_eq!(misses(&mut itlb, cycle()), (pages, pages));
+        assert_eq!(itlb, before, "{l1:?} {l2:?}");
+        misses(&mut itlb, cycle().take(1));
+        assert_ne!(itlb, before, "{l1:?} {l2:?}");
+    }
+}
+
+#[test]
+fn pages_of_equal_low_halves_are_told_apart() {
+    // 2^31 pages apart, the least distance at which the low 32 bits of their keys are equal.
+    let pages = || (0..6u64).map(|nth| (nth << 43) | 0x7000);
+    for ways in [4, 8, 16] {
+        let mut itlb = itlb(array(ways, ways), array(8 * ways, ways));
+        let fit = pages().take(ways.min(6) as usize);
+        let count = fit.clone().count() as u64;
+        assert_eq!(misses(&mut itlb, fit.clone()), (count, count), "{ways}");
+        assert_eq!(misses(&mut itlb, fit), (0, 0), "{ways}");
+    }
+}
+
 /// The model written as one would explain it: a list per set, searched from the front.
 struct Naive {
     geometry: Geometry,
@@ -182,7 +211,7 @@ impl Naive {
 }
 
 prop_compose! {
-    fn any_array()(sets in 0u32..5, ways in 1u32..16, whole in any::<bool>(), folded in any::<bool>(), entries in 1u32..80)
+    fn any_array()(sets in 0u32..5, ways in 1u32..17, whole in any::<bool>(), folded in any::<bool>(), entries in 1u32..80)
         -> Array {
         let index = if folded { Index::Folded } else { Index::Low };
         match whole {
@@ -205,14 +234,15 @@ proptest! {
         l1 in any_level(),
         l2 in any_level(),
         coalesced in prop_oneof![Just(1u32), Just(4)],
-        accesses in proptest::collection::vec((0u64..200, any::<bool>()), 1..600),
+        accesses in proptest::collection::vec((0u64..200, any::<bool>(), 0u64..40), 1..600),
     ) {
         let geometry = Geometry { l1, l2, coalesced };
         let (mut fast, mut naive) = (Itlb::new(&geometry), Naive::new(geometry));
-        for (page, huge) in accesses {
+        for (page, huge, far) in accesses {
             let (addr, size) = match huge {
                 true => (BASE + (page % 40) * (2 << 20), PageSize::Huge),
-                false => (BASE + page * 4096, PageSize::Small),
+                // Some share the low half of their key with another.
+                false => (BASE - ((far / 38) << 43) + page * 4096, PageSize::Small),
             };
             prop_assert_eq!(fast.fetch(addr, size), naive.fetch(addr, size));
         }
