@@ -146,7 +146,7 @@ impl Picture for Ecdf {
             frame::stroke(root, &line, stairs.style, 3)?;
             let middle = stairs.values[(stairs.values.len() - 1) / 2];
             frame::marker(root, plane.backend_coord(&(middle, 0.5)), stairs.style, 7)?;
-            let text = format!("{}: {}", frame::clipped(&stairs.label, 12), units::figure(middle));
+            let text = format!("{}: {}", frame::shortened(&stairs.label, 12), units::figure(middle));
             labels.push(EndLabel { y: plane.backend_coord(&(middle, 0.5)).1, text, color: stairs.style.color });
         }
         frame::end_labels(root, labels)

@@ -126,7 +126,7 @@ impl Frame {
         let tool = format!("itlbench {}", manifest.tool_version);
         let source = cpu.into_iter().chain(guest).chain([tool]).collect::<Vec<_>>().join(", ");
         let sides = view.sides().enumerate();
-        let legend = sides.map(|(at, side)| (Style::side(at), clipped(&side.name, 30))).collect();
+        let legend = sides.map(|(at, side)| (Style::side(at), shortened(&side.name, 30))).collect();
         Self { title, notes, legend, source: clipped(&source, 120), machine: manifest.machine }
     }
 
@@ -152,6 +152,17 @@ pub fn clipped(words: &str, most: usize) -> String {
         return words.to_owned();
     }
     words.chars().take(most.saturating_sub(3)).chain("...".chars()).collect()
+}
+
+/// `name` cut to `most` characters in its middle: names of kernels of one version differ at their ends.
+pub fn shortened(name: &str, most: usize) -> String {
+    let count = name.chars().count();
+    if count <= most {
+        return name.to_owned();
+    }
+    let head = most.saturating_sub(2) / 2;
+    let tail = most.saturating_sub(2) - head;
+    name.chars().take(head).chain("..".chars()).chain(name.chars().skip(count - tail)).collect()
 }
 
 /// What an arm is, in words.
@@ -334,5 +345,7 @@ mod tests {
     fn long_names_are_cut_and_the_cut_is_marked() {
         assert_eq!(clipped("abcdef", 6), "abcdef");
         assert_eq!(clipped("abcdefg", 6), "abc...");
+        assert_eq!(shortened("6.19.0-rc1-patched", 12), "6.19...tched");
+        assert_eq!(shortened("6.19.0-rc1", 12), "6.19.0-rc1");
     }
 }

@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale};
 use super::canvas::{self, Area, GRID, INK, MUTED, Painted, Picture, text};
-use super::frame::{self, FOOT, Frame, Style, clipped};
+use super::frame::{self, FOOT, Frame, Style, clipped, shortened};
 use super::{ChartError, Drawing};
 use crate::report::kernels::{Matrix, Row};
 use crate::runfile::manifest::{Fetches, MachineKind};
@@ -132,7 +132,7 @@ fn lines(matrix: &Matrix<'_>, workload: &str, numbers: &[u32], value: &dyn Fn(&R
             let marks: Vec<(usize, f64)> = marks.collect();
             if !marks.is_empty() {
                 // However long a kernel's name is, its arms can be told apart.
-                let name = clipped(&kernel.name, LABEL - 1 - arm.name().len());
+                let name = shortened(&kernel.name, LABEL - 1 - arm.name().len());
                 lines.push(Line { label: format!("{name} {}", arm.name()), marks });
             }
         }
@@ -234,7 +234,7 @@ mod tests {
         }
         let chart = Chart::entries(&Matrix::of(&runs, Vec::new()), "chain").expect("entries");
         let labels: Vec<&str> = chart.lines.iter().map(|line| line.label.as_str()).collect();
-        assert_eq!(labels, ["7.3-rc7-nohugevmal... native", "7.3-rc7-nohugevmalloc... off"]);
+        assert_eq!(labels, ["7.3-rc7-n..-much-more native", "7.3-rc7-noh..d-much-more off"]);
     }
 
     #[test]

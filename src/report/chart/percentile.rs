@@ -81,7 +81,7 @@ impl Percentile {
                 continue;
             }
             counts.push(format!("{}: {} windows", side.name, windows.len()));
-            let (style, label) = (Style::side(at), frame::clipped(&side.name, 14));
+            let (style, label) = (Style::side(at), frame::shortened(&side.name, 14));
             lines.push(Line { style, label, weight: Weight::Thick, windows });
         }
         let (programs, pack) = (case.programs, case.pack);

@@ -207,7 +207,7 @@ impl Scaling {
             let last = line.points.last()?;
             Some(EndLabel {
                 y: place(f64::from(last.programs), last.median).1,
-                text: format!("{}: {}", frame::clipped(&line.label, 12), units::figure(last.median)),
+                text: format!("{}: {}", frame::shortened(&line.label, 12), units::figure(last.median)),
                 color: line.style.color,
             })
         };

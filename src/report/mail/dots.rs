@@ -3,7 +3,7 @@
 use super::super::Summary;
 use super::super::table::headed;
 use super::super::units::figure;
-use super::super::wording::ascii;
+use super::super::wording::{ascii, wrap};
 use super::{Block, COLUMNS, claim};
 use crate::samples::Metric;
 use crate::workload::{Case, PackMode};
@@ -32,7 +32,7 @@ pub(super) fn block(summary: &Summary<'_>) -> Option<Block> {
 pub(super) fn plot(title: &'static str, what: &str, unit: &str, sides: &[(&str, &[f64], char)]) -> Block {
     let all = || sides.iter().flat_map(|(_, values, _)| values.iter().copied());
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-    let mut lines = vec![ascii(&format!("  {what}")).chars().take(COLUMNS).collect()];
+    let mut lines = wrap(&ascii(what), COLUMNS, "  ", "    ");
     lines.extend(sides.iter().filter_map(|(label, values, mark)| row(label, values, *mark, (low, high))));
     lines.push(ends(low, high));
     lines.push(format!("  one mark a {unit}; a capital stands for several"));

@@ -96,9 +96,9 @@ fn result(view: &View<'_>, (at, candidate): (usize, &Candidate), workload: &str,
     let new = label(at, view.comparison.candidates.len());
     let heading = format!("{workload}, {}, {new} {}", view.headed(metric), candidate.side.name);
     let header = ["programs", "pack", "base", &new, "change", "95 % interval", "n", "p", ""];
-    let mut lines: Vec<String> = vec![ascii(&heading).chars().take(COLUMNS - 2).collect()];
-    lines.extend(grid(&header, rows, &[1, 8], COLUMNS));
-    lines.into_iter().map(|line| format!("  {line}")).collect()
+    let mut lines = wrap(&ascii(&heading), COLUMNS, "  ", "    ");
+    lines.extend(grid(&header, rows, &[1, 8], COLUMNS).into_iter().map(|line| format!("  {line}")));
+    lines
 }
 
 fn row(effect: &Effect) -> Vec<String> {

@@ -107,6 +107,7 @@ fn beside_it(summary: &Summary<'_>, workload: &str) -> Vec<String> {
 }
 
 fn indented(heading: &str, lines: Vec<String>) -> Vec<String> {
-    let heading = ascii(heading).chars().take(COLUMNS - 2).collect();
-    [heading].into_iter().chain(lines).map(|line| format!("  {line}")).collect()
+    let mut indented = wrap(&ascii(heading), COLUMNS, "  ", "    ");
+    indented.extend(lines.into_iter().map(|line| format!("  {line}")));
+    indented
 }
