@@ -28,7 +28,7 @@ pub enum Failure {
     Compare(#[from] CompareError),
     #[error("{0}")]
     Gate(String),
-    #[error("failed to write `{path}`: {source}; free some space or choose another --out")]
+    #[error("failed to write `{path}`: {source}; {}", remedy(source))]
     Output { path: String, source: std::io::Error },
     #[error(transparent)]
     Chart(#[from] ChartError),
@@ -61,5 +61,12 @@ impl Failure {
     /// Writing to stdout or to a file of the report failed.
     pub fn output(path: impl std::fmt::Display, source: std::io::Error) -> Self {
         Self::Output { path: path.to_string(), source }
+    }
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::BrokenPipe => "its reader ended before it had read all",
+        _ => "free some space or choose another --out",
     }
 }
