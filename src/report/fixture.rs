@@ -8,7 +8,7 @@ use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
 use crate::host::Facts;
 use crate::placement::mapping::observed::{pages_of, with_neighbours};
 use crate::placement::mapping::{Leaf, Mapping, PageSize, Source};
-use crate::placement::{Addr, Footprint, Image, Observed};
+use crate::placement::{Addr, Image, Observed};
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::samples::histogram;
@@ -191,28 +191,18 @@ fn host(hypervisor: Option<&str>) -> Facts {
 fn trial(case: &Case, trial: u32, sequence: u32, groups: &[Group]) -> Trial {
     let images = images(case);
     Trial {
-        case: case.clone(),
         trial,
         sequence,
         seed: u64::from(sequence / 2),
         started_ms: u64::from(sequence) * 500,
-        footprint: Footprint::of(&images),
         mapping: Some(mapping(&images)),
         beside: Some(beside()),
-        images,
-        placed: true,
         load: LoadCost { programs: case.programs, fillers: case.programs, plugs: 3, settle_ns: 0, load_ns: 9_000_000 },
         check: Check { executed: case.programs, fewest: 1, most: 1, executions_per_run: case.programs },
         baseline: (0..3).map(|window| sample(case, trial, window, groups, true)).collect(),
         samples: (0..WINDOWS).map(|window| sample(case, trial, window, groups, false)).collect(),
-        misses: None,
-        tandem: Vec::new(),
-        parallel: None,
-        churn: None,
-        fetched: Vec::new(),
-        freed: None,
         unload_ns: 1_000_000,
-        caveats: Vec::new(),
+        ..Trial::bare(case.clone(), images)
     }
 }
 

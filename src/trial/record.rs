@@ -115,3 +115,34 @@ impl Trial {
         self.samples.iter().filter(|sample| sample.discarded.is_none())
     }
 }
+
+#[cfg(test)]
+impl Trial {
+    /// A placed trial of `images` that measured nothing, for fixtures to fill in.
+    pub(crate) fn bare(case: Case, images: Vec<Image>) -> Self {
+        Self {
+            case,
+            trial: 0,
+            sequence: 0,
+            seed: 0,
+            started_ms: 0,
+            footprint: Footprint::of(&images),
+            mapping: None,
+            beside: None,
+            images,
+            placed: true,
+            load: LoadCost::default(),
+            check: Check::default(),
+            baseline: Vec::new(),
+            samples: Vec::new(),
+            misses: None,
+            tandem: Vec::new(),
+            parallel: None,
+            churn: None,
+            fetched: Vec::new(),
+            freed: None,
+            unload_ns: 0,
+            caveats: Vec::new(),
+        }
+    }
+}

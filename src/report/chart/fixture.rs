@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Reading, Refusal, Role};
 use crate::host::Facts;
-use crate::placement::{Addr, Footprint, Image};
+use crate::placement::{Addr, Image};
 use crate::runfile::manifest::{Design, MachineKind};
 use crate::runfile::{Manifest, Run};
 use crate::trial::{Check, LoadCost, Sample, Trial};
@@ -73,24 +73,11 @@ fn one_trial(case: Case, trial: u32, sequence: u32, random: &mut oorandom::Rand6
         sequence,
         seed: u64::from(trial),
         started_ms: u64::from(sequence) * 100,
-        footprint: Footprint::of(&images),
-        mapping: None,
-        beside: None,
-        images,
-        placed: true,
         load: LoadCost { programs: case.programs, ..LoadCost::default() },
         check: Check { executed: case.programs, fewest: 33, most: 34, executions_per_run: case.programs },
         baseline: vec![nothing()],
         samples,
-        misses: None,
-        tandem: Vec::new(),
-        parallel: None,
-        churn: None,
-        fetched: Vec::new(),
-        freed: None,
-        unload_ns: 0,
-        caveats: Vec::new(),
-        case,
+        ..Trial::bare(case, images)
     }
 }
 

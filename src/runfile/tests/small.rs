@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::caveat::Caveat;
 use crate::counters::{Event, EventCode, Group, Reading, Role};
 use crate::host::Facts;
-use crate::placement::{Addr, Footprint, Image};
+use crate::placement::{Addr, Image};
 use crate::runfile::manifest::{Design, MachineKind, Manifest};
 use crate::runfile::{ReadError, Run, Writer};
 use crate::samples::Metric;
-use crate::trial::{Check, LoadCost, Sample, Trial};
+use crate::trial::{Sample, Trial};
 use crate::workload::{PackMode, Spec};
 
 pub fn write(path: &Path, run: &Run, interrupted: bool) {
@@ -50,28 +50,14 @@ pub fn small() -> Run {
     let sample =
         Sample { runs: 1, executions: 33, wall_ns: 9, readings: vec![reading], meters: Vec::new(), discarded: None };
     let trials = (0..3).map(|trial| Trial {
-        case: spec.case(8, PackMode::On),
         trial,
         sequence: trial,
         seed: 4,
         started_ms: 10,
-        footprint: Footprint::of(&images),
-        mapping: None,
-        beside: None,
-        images: images.clone(),
-        placed: true,
-        load: LoadCost::default(),
-        check: Check::default(),
         baseline: vec![sample.clone()],
         samples: vec![sample.clone()],
-        misses: None,
-        tandem: Vec::new(),
-        parallel: None,
-        churn: None,
-        fetched: Vec::new(),
-        freed: None,
         unload_ns: 1,
-        caveats: Vec::new(),
+        ..Trial::bare(spec.case(8, PackMode::On), images.clone())
     });
     let trials: Vec<Trial> = trials.collect();
     let histograms = vec![BTreeMap::from([(Metric::WallNs, "HISTFAAA".to_owned())]); trials.len()];
