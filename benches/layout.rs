@@ -1,6 +1,8 @@
 //! What `itlbench layout` takes on a host with ten thousand programs.
 #![allow(clippy::unwrap_used)]
 
+mod figures;
+
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -25,9 +27,9 @@ fn main() {
     }
     let held = Held::load();
     for (format, extra) in [("text", None), ("json", None), ("text", Some("--kallsyms"))] {
-        let mut seconds: Vec<f64> = (0..ROUNDS).map(|_| layout(format, extra)).collect();
-        seconds.sort_by(f64::total_cmp);
-        let (median, worst) = (seconds[ROUNDS / 2], seconds[ROUNDS - 1]);
+        let seconds: Vec<f64> = (0..ROUNDS).map(|_| layout(format, extra)).collect();
+        let worst = seconds.iter().copied().fold(0.0, f64::max);
+        let median = figures::median(seconds);
         let verdict = match extra {
             // What is not asked of it: this is why it is left out.
             Some(_) => "      ",
