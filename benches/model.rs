@@ -107,7 +107,8 @@ fn predict_default_run() -> u64 {
             }
         }
     }
-    black_box(knees(&zen4, 121, PageSize::Small, |lengths| dense(lengths)));
-    black_box(knees(&zen4, 121, PageSize::Small, |lengths| spread(lengths)));
+    let lengths = |programs: u32| std::iter::repeat_n(121, programs as usize);
+    black_box(knees(&zen4, PageSize::Small, &|programs| dense(lengths(programs))));
+    black_box(knees(&zen4, PageSize::Small, &|programs| spread(lengths(programs))));
     predicted
 }

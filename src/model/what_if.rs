@@ -92,6 +92,12 @@ pub fn spread(lengths: impl Iterator<Item = u32>) -> Vec<Image> {
         .collect()
 }
 
+/// Programs of the given lengths, each at the begin of a region of 2 MiB.
+pub fn regions(lengths: impl Iterator<Item = u32>) -> Vec<Image> {
+    let at = (0..).map(|nth: u64| Addr(BASE + nth * (2 << 20) + HEADER_BYTES));
+    lengths.zip(at).map(|(len, addr)| Image { addr, len }).collect()
+}
+
 /// The number of programs from which on a level misses; `None`: not up to [`MOST_PROGRAMS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knees {
@@ -104,16 +110,11 @@ pub const MOST_PROGRAMS: u32 = 1 << 17;
 /// Misses per 1000 executions that make a knee.
 const KNEE_PER_1000: f64 = 10.0;
 
-/// Where programs of `length` bytes run out of `geometry` in the order of `chain`, placed by `place`. One percent of the
+/// Where programs run out of `geometry` in the order of `chain`, so many of them as `place` puts them. One percent of the
 /// executions missing makes a knee; the search takes more programs never to miss less.
-pub fn knees(
-    geometry: &Geometry,
-    length: u32,
-    pages: PageSize,
-    place: fn(&mut dyn Iterator<Item = u32>) -> Vec<Image>,
-) -> Knees {
+pub fn knees(geometry: &Geometry, pages: PageSize, place: &dyn Fn(u32) -> Vec<Image>) -> Knees {
     let at = |programs: u32| {
-        let images = place(&mut std::iter::repeat_n(length, programs as usize));
+        let images = place(programs);
         let load = Load { images: &images, pages, order: Order::Permuted, seed: 0, executions_per_run: 33 };
         one_round(&load, geometry)
     };
@@ -147,12 +148,8 @@ mod tests {
     use crate::model::geometry::Named;
     use crate::placement::Footprint;
 
-    fn packed(lengths: &mut dyn Iterator<Item = u32>) -> Vec<Image> {
-        dense(lengths)
-    }
-
-    fn apart(lengths: &mut dyn Iterator<Item = u32>) -> Vec<Image> {
-        spread(lengths)
+    fn lengths(programs: u32) -> impl Iterator<Item = u32> {
+        std::iter::repeat_n(121, programs as usize)
     }
 
     #[test]
@@ -180,19 +177,23 @@ mod tests {
     fn knees_are_where_pages_meet_entries() {
         // zen4: 64 entries for programs, the entry program and four of kernel text; 21 programs of 3 chunks to a page.
         let zen4 = Named::find("zen4").unwrap().geometry;
-        let spread = knees(&zen4, 121, PageSize::Small, apart);
-        let l1 = spread.l1.unwrap();
+        let apart = knees(&zen4, PageSize::Small, &|n| spread(lengths(n)));
+        let l1 = apart.l1.unwrap();
         assert!((50..=64).contains(&l1), "{l1}");
         // A stride of two pages uses half of the sets of a second level that is indexed by low bits.
-        let l2 = spread.l2.unwrap();
+        let l2 = apart.l2.unwrap();
         assert!((200..=257).contains(&l2), "{l2}");
-        let packed = knees(&zen4, 121, PageSize::Small, packed);
+        let packed = knees(&zen4, PageSize::Small, &|n| dense(lengths(n)));
         assert!((58 * 21..=64 * 22).contains(&packed.l1.unwrap()), "{packed:?}");
         // A set too many by one loses five pages, each to 21 executions: it takes some twenty sets to make a percent.
         assert!((512 * 21..=540 * 22).contains(&packed.l2.unwrap()), "{packed:?}");
-        let huge = knees(&zen4, 121, PageSize::Huge, apart);
+        let huge = knees(&zen4, PageSize::Huge, &|n| spread(lengths(n)));
         // 256 in a row share an entry of 2 MiB: one execution in 256 misses at most, which is no knee.
         assert_eq!(huge, Knees { l1: None, l2: None });
+        // A region each takes an entry of 2 MiB each; the entry program lies in the last one's.
+        let own = knees(&zen4, PageSize::Huge, &|n| regions(lengths(n)));
+        assert_eq!(own.l1, Some(61));
+        assert!((500..=520).contains(&own.l2.unwrap()), "{own:?}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod mapping;
 pub mod misses;
 pub mod noise;
 pub mod markdown;
+pub mod reach;
 pub mod sheet;
 pub mod split;
 pub mod summary;
@@ -38,4 +39,5 @@ pub mod tandem;
 pub mod units;
 pub mod wording;
 
+pub use reach::Reach;
 pub use summary::Summary;

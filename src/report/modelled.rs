@@ -1,6 +1,9 @@
 //! What an iTLB model makes of the placements of a run: predicted on read, beside what was measured and never mixed with it.
 
+use std::sync::OnceLock;
+
 use super::elsewhere::{self, Elsewhere};
+use super::reach::{self, Arm, Reach};
 use super::sheet::{Cell, Column, Sheet};
 use super::split;
 use super::table::grid;
@@ -11,16 +14,14 @@ use crate::host::Facts;
 use crate::model::geometry::{Core, CoreKind, CpuId, Named};
 use crate::model::itlb::{Array, Level};
 use crate::model::predict::TEXT_ENTRIES;
-use crate::model::what_if::{Knees, dense, knees, spread};
 use crate::model::{Load, PageSize, Prediction, predict};
-use crate::placement::Image;
 use crate::runfile::manifest::MachineKind;
 use crate::runfile::{Manifest, Run};
 use crate::samples::Metric;
 use crate::stats;
 use crate::trial::Trial;
 use crate::twin::Calibration;
-use crate::workload::{Case, PackMode};
+use crate::workload::Case;
 
 use super::summary::CaseSummary;
 
@@ -28,13 +29,14 @@ use super::summary::CaseSummary;
 const SIMULATED_CPU: &str = "simulated";
 
 /// One model, and what it says of every case.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Modelled {
     pub model: Named,
     pub rows: Vec<Row>,
     /// The same programs in other worlds.
     pub elsewhere: Vec<Elsewhere>,
-    lengths: Vec<(String, PackMode, u32)>,
+    arms: Vec<Arm>,
+    reach: OnceLock<Vec<Reach>>,
     /// Cases whose pages' size was not observed, or is mixed: taken to be 4 KiB.
     pub assumed: usize,
     /// What a calibration makes of the difference in time.
@@ -54,15 +56,6 @@ pub struct Row {
     pub walks_if_2m: f64,
     /// What `iTLB-load-misses` came to, and what of the prediction it should be.
     pub measured: Option<(f64, f64)>,
-}
-
-/// Where programs of a workload run out of the levels.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reach {
-    pub workload: String,
-    pub pack: PackMode,
-    pub jited_bytes: u32,
-    pub knees: Knees,
 }
 
 /// The models of a run: its CPU's if the table knows it, then those asked for.
@@ -117,7 +110,8 @@ fn of_model(run: &Run, cases: &[CaseSummary], model: Named) -> Modelled {
     Modelled {
         rows: cases.iter().filter_map(|case| row(case, &trials(&case.case), &model)).collect(),
         elsewhere: elsewhere::of(cases, &trials, &model),
-        lengths: lengths(cases, &trials),
+        arms: reach::arms(cases, &trials),
+        reach: OnceLock::new(),
         assumed: cases.iter().filter(unseen).count(),
         split: Vec::new(),
         counted_by: provenance(Metric::ItlbMissesPer1000, run.manifest.machine),
@@ -126,7 +120,7 @@ fn of_model(run: &Run, cases: &[CaseSummary], model: Named) -> Modelled {
 }
 
 /// Size of the pages that map all programs of a trial, where that was seen.
-fn observed(trial: &Trial) -> Option<PageSize> {
+pub(super) fn observed(trial: &Trial) -> Option<PageSize> {
     use crate::placement::Observed;
     use crate::placement::mapping::PageSize as Mapped;
 
@@ -185,19 +179,6 @@ fn load(trial: &Trial, pages: Option<PageSize>) -> Load<'_> {
     }
 }
 
-/// Length of the programs of each workload's first trial, for every arm that was run.
-fn lengths<'a>(cases: &[CaseSummary], trials: &dyn Fn(&Case) -> Vec<&'a Trial>) -> Vec<(String, PackMode, u32)> {
-    let mut lengths: Vec<(String, PackMode, u32)> = Vec::new();
-    for CaseSummary { case, .. } in cases {
-        let known = lengths.iter().any(|(workload, pack, _)| *workload == case.workload && *pack == case.pack);
-        let image = trials(case).first().and_then(|trial| trial.images.first().copied());
-        if let Some(Image { len, .. }) = image.filter(|_| !known) {
-            lengths.push((case.workload.clone(), case.pack, len));
-        }
-    }
-    lengths
-}
-
 impl Modelled {
     /// Heading without a stop: which model, and what it took for granted.
     pub fn heading(&self) -> String {
@@ -224,17 +205,9 @@ impl Modelled {
         lines
     }
 
-    /// Where programs as long as those of each workload run out of the levels, packed and spread, by 4 KiB pages.
-    pub fn reach(&self) -> Vec<Reach> {
-        let of = |(workload, pack, jited_bytes): &(String, PackMode, u32)| {
-            let place: fn(&mut dyn Iterator<Item = u32>) -> Vec<Image> = match pack {
-                PackMode::On => |lengths| dense(lengths),
-                _ => |lengths| spread(lengths),
-            };
-            let knees = knees(&self.model.geometry, *jited_bytes, PageSize::Small, place);
-            Reach { workload: workload.clone(), pack: *pack, jited_bytes: *jited_bytes, knees }
-        };
-        self.lengths.iter().map(of).collect()
+    /// Where more programs of each arm would run out of the levels.
+    pub fn reach(&self) -> &[Reach] {
+        self.reach.get_or_init(|| self.arms.iter().map(|arm| arm.reach(&self.model)).collect())
     }
 
     /// One row a case.
@@ -295,15 +268,6 @@ impl Row {
             cells.push(Cell::figure(self.ratio().unwrap_or(f64::NAN), or_absent(self.ratio(), ratio)));
         }
         cells
-    }
-}
-
-impl Reach {
-    fn sentence(&self) -> String {
-        let at = |knee: Option<u32>| knee.map_or("nowhere".to_owned(), |programs| format!("{programs} programs"));
-        let Self { workload, pack, jited_bytes, knees } = self;
-        let (l1, l2) = (at(knees.l1), at(knees.l2));
-        format!("{workload}, pack {pack}, {jited_bytes} bytes each, 4 KiB pages: L1 runs out at {l1}, L2 at {l2}")
     }
 }
 

@@ -6,9 +6,9 @@ use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale};
-use super::canvas::{Area, Painted, Picture, text};
+use super::canvas::{Area, Painted, Picture, WIDTH, text};
 use super::frame::{self, EndLabel, Frame, Style};
-use super::reach::{self, Reach};
+use super::reach::{self, Mark};
 use crate::compare::{Candidate, Effect, SideValues};
 use crate::report::comparison::View;
 use crate::report::{Summary, units};
@@ -18,6 +18,9 @@ use crate::workload::PackMode;
 
 /// Pixels by which the lines stand aside, so that whiskers of all stay readable where they meet.
 const ASIDE: i32 = 18;
+
+/// Heights at which the words of marks stand in turn.
+const MARK_ROWS: i32 = 12;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +49,7 @@ pub struct Scaling {
     frame: Frame,
     metric: Metric,
     lines: Vec<Line>,
-    marks: Vec<Reach>,
+    marks: Vec<Mark>,
 }
 
 impl Scaling {
@@ -70,7 +73,7 @@ impl Scaling {
         let marks = reach::of_run(summary, workload);
         let title = format!("{workload}: {} by number of programs", units::label(metric));
         let mut notes = notes(&lines, "trials");
-        notes.extend((!marks.is_empty()).then(|| reach::note(&marks)));
+        notes.extend((!marks.is_empty()).then(|| reach::NOTE.to_owned()));
         let frame = Frame::new(summary, title, notes, arms);
         (!lines.is_empty()).then_some(Self { frame, metric, lines, marks })
     }
@@ -215,10 +218,10 @@ impl Scaling {
     }
 }
 
-/// A dotted line where a level of the iTLB is full, its words beside it; neighbours at different heights.
+/// A dotted line where a level of the iTLB runs out, its words beside it; neighbours at different heights.
 fn reach_mark<DB: DrawingBackend>(
     root: &Area<DB>,
-    mark: &Reach,
+    mark: &Mark,
     x: i32,
     (top, bottom): (i32, i32),
     at: i32,
@@ -228,8 +231,9 @@ fn reach_mark<DB: DrawingBackend>(
     for y in (top..bottom).step_by(8) {
         root.draw(&PathElement::new(vec![(x, y), (x, y + 3)], style))?;
     }
-    let words = text(15, &color, (HPos::Left, VPos::Top));
-    root.draw_text(&mark.words, &words, (x + 5, top + 4 + at % 6 * 19))
+    let wide = 8 * mark.words.chars().count() as i32;
+    let (side, from) = if x + wide > WIDTH as i32 { (HPos::Right, x - 5) } else { (HPos::Left, x + 5) };
+    root.draw_text(&mark.words, &text(15, &color, (side, VPos::Top)), (from, top + 4 + at % MARK_ROWS * 19))
 }
 
 /// Every value behind a point, strewn over a few pixels in order so that equal ones do not hide each other.
@@ -317,10 +321,10 @@ mod tests {
         let svg = |run: &crate::runfile::Run| {
             canvas::svg(&Scaling::of(&Summary::of(run), "chain", Metric::Cycles).expect("cycles")).expect("svg")
         };
-        assert!(!svg(&run).contains("iTLB full"));
+        assert!(!svg(&run).contains("runs out"));
         run.manifest.host.cpu_vendor = Some("AuthenticAMD".to_owned());
         (run.manifest.host.cpu_family, run.manifest.host.cpu_model_number) = (Some(25), Some(1));
-        assert!(svg(&run).contains("L1 iTLB full") && svg(&run).contains("L2 iTLB full"));
+        assert!(svg(&run).contains("L1 of zen3 runs out") && svg(&run).contains("L2 of zen3 runs out"));
     }
 
     #[test]
