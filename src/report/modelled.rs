@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::elsewhere::{self, Elsewhere};
 use super::reach::{self, Arm, Reach};
 use super::sheet::{Cell, Column, Sheet};
-use super::split;
+use super::split::{self, Split};
 use super::table::grid;
 use super::units::{ABSENT, figure, or_absent, provenance, ratio};
 use super::wording::wrap;
@@ -40,7 +40,7 @@ pub struct Modelled {
     /// Cases whose pages' size was not observed, or is mixed: taken to be 4 KiB.
     pub assumed: usize,
     /// What a calibration makes of the difference in time.
-    pub split: Vec<String>,
+    pub split: Vec<Split>,
     /// Where the column of counts comes from.
     counted_by: &'static str,
 }
@@ -95,7 +95,7 @@ pub fn modelled(
 ) -> Vec<Modelled> {
     let mut modelled: Vec<Modelled> = models.into_iter().map(|model| of_model(run, cases, model)).collect();
     if let (Some(first), Some(calibration)) = (modelled.first_mut(), calibration) {
-        first.split = split::sentences(calibration, &first.model.name, &run.manifest.host, &first.rows, cases);
+        first.split = split::splits(calibration, &first.model.name, &run.manifest.host, &first.rows, cases);
     }
     modelled
 }
@@ -201,7 +201,7 @@ impl Modelled {
         }
         lines.extend(self.model.core.uncertain.iter().map(|uncertain| format!("{}: {uncertain}", self.model.name)));
         lines.extend(self.reach().iter().map(Reach::sentence));
-        lines.extend(self.split.iter().cloned());
+        lines.extend(self.split.iter().map(Split::to_string));
         lines
     }
 

@@ -1,8 +1,10 @@
 //! A run's difference in time, split into what its modelled iTLB misses cost by a calibration, and the rest.
 
+use serde::Serialize;
+
 use super::modelled::Row;
 use super::summary::CaseSummary;
-use super::units::{figure, percent};
+use super::units::{figure, percent, with_interval};
 use crate::counters::cost::{Cost, MissCosts};
 use crate::host::Facts;
 use crate::samples::Metric;
@@ -10,17 +12,31 @@ use crate::twin::Calibration;
 use crate::twin::findings::Comparison;
 use crate::workload::PackMode;
 
-/// One sentence for each pair of arms, or one on why there is none.
-pub fn sentences(
-    calibration: &Calibration,
-    model: &str,
-    host: &Facts,
-    rows: &[Row],
-    cases: &[CaseSummary],
-) -> Vec<String> {
+/// A pair of arms, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Split {
+    Pair(Pair),
+    None { reason: String },
+}
+
+/// Nanoseconds an execution that pack off takes more than pack on, and whose they are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    pub workload: String,
+    pub programs: u32,
+    pub timed_ns: f64,
+    /// Modelled misses at what they cost by the calibration on as many pages, and its interval.
+    pub itlb_ns: f64,
+    pub itlb_interval_ns: (f64, f64),
+    pub unexplained_ns: f64,
+}
+
+/// The splits of every pair of arms, or the one reason why there is none.
+pub fn splits(calibration: &Calibration, model: &str, host: &Facts, rows: &[Row], cases: &[CaseSummary]) -> Vec<Split> {
     match unusable(calibration, model, host) {
-        Some(reason) => vec![format!("time is not split: {reason}")],
-        None => rows.iter().filter_map(|off| pair(calibration, off, rows, cases)).collect(),
+        Some(reason) => vec![Split::None { reason }],
+        None => rows.iter().filter_map(|off| pair(calibration, off, rows, cases)).map(Split::Pair).collect(),
     }
 }
 
@@ -62,39 +78,62 @@ pub fn miss_costs(calibration: &Calibration, host: &Facts) -> Option<MissCosts> 
 }
 
 /// `pack off` at `off` against `pack on` at the same point.
-fn pair(calibration: &Calibration, off: &Row, rows: &[Row], cases: &[CaseSummary]) -> Option<String> {
+fn pair(calibration: &Calibration, off: &Row, rows: &[Row], cases: &[CaseSummary]) -> Option<Pair> {
     let partner = |row: &&Row| {
         let same = row.case.workload == off.case.workload && row.case.programs == off.case.programs;
         same && row.case.pack == PackMode::On
     };
     let on = rows.iter().find(partner).filter(|_| off.case.pack == PackMode::Off)?;
-    let wall = |row: &Row| {
-        let case = cases.iter().find(|case| case.case == row.case)?;
-        Some(case.metrics.get(&Metric::WallNs)?.median)
-    };
-    let timed = wall(off)? - wall(on)?;
-    let itlb = cost_ns(calibration, off) - cost_ns(calibration, on);
-    let share = if timed > 0.0 { format!(", {} % of it", percent(100.0 * itlb / timed)) } else { String::new() };
-    Some(format!(
-        "{}, {} programs: pack off takes {} ns/exec more (timed); {} ns are the iTLB's (modelled misses, calibrated cost){share}; \
-         {} ns are not explained by it",
-        off.case.workload,
-        off.case.programs,
-        figure(timed),
-        figure(itlb),
-        figure(timed - itlb)
-    ))
+    let of = |row: &Row| cases.iter().find(|case| case.case == row.case);
+    let wall = |row: &Row| Some(of(row)?.metrics.get(&Metric::WallNs)?.median);
+    let timed_ns = wall(off)? - wall(on)?;
+    let [dear, cheap] =
+        [off, on].map(|row| cost_ns(calibration, row, of(row).map_or(1, |case| case.footprint.pages_4k)));
+    let more = |part: fn((f64, f64, f64)) -> f64| part(dear) - part(cheap);
+    let itlb_ns = more(|cost| cost.0);
+    Some(Pair {
+        workload: off.case.workload.clone(),
+        programs: off.case.programs,
+        timed_ns,
+        itlb_ns,
+        itlb_interval_ns: (more(|cost| cost.1), more(|cost| cost.2)),
+        unexplained_ns: timed_ns - itlb_ns,
+    })
 }
 
-/// Nanoseconds an execution that the row's misses cost.
-fn cost_ns(calibration: &Calibration, row: &Row) -> f64 {
-    let ns = |cost: Option<crate::twin::findings::Cost>| cost.map_or(0.0, |cost| cost.ns);
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Pair { workload, programs, timed_ns, itlb_ns, itlb_interval_ns, unexplained_ns } = match self {
+            Self::Pair(pair) => pair,
+            Self::None { reason } => return write!(f, "time is not split: {reason}"),
+        };
+        let (more, rest) = (figure(timed_ns.abs()), figure(*unexplained_ns));
+        let itlb = with_interval(*itlb_ns, Some(*itlb_interval_ns), figure);
+        if *timed_ns <= 0.0 {
+            write!(f, "{workload}, {programs} programs: pack off takes no more time ({more} ns/exec less, timed); ")?;
+            return write!(f, "its modelled misses would cost {itlb} ns by the calibration");
+        }
+        let share = percent(100.0 * itlb_ns / timed_ns);
+        write!(
+            f,
+            "{workload}, {programs} programs: pack off takes {more} ns/exec more (timed); {itlb} ns are the iTLB's "
+        )?;
+        write!(f, "(modelled misses, calibrated cost), {share} % of it; {rest} ns are not explained by it")
+    }
+}
+
+/// Nanoseconds an execution that the row's misses cost on so many pages, and the interval of the walks' part.
+fn cost_ns(calibration: &Calibration, row: &Row, pages: u32) -> (f64, f64, f64) {
     let findings = &calibration.findings;
-    ((row.l1 - row.walks) * ns(findings.l1_miss) + row.walks * ns(findings.walk)) / 1000.0
+    let hits = (row.l1 - row.walks) / 1000.0 * findings.l1_miss.map_or(0.0, |cost| cost.ns);
+    let walk = findings.walk_at(pages).map_or((0.0, 0.0, 0.0), |cost| (cost.ns, cost.low_ns, cost.high_ns));
+    let whole = |ns: f64| hits + row.walks / 1000.0 * ns;
+    (whole(walk.0), whole(walk.1), whole(walk.2))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{Pair, Split};
     use crate::report::{Summary, fixture};
     use crate::twin::Calibration;
     use crate::twin::calibration::tests::sample;
@@ -105,7 +144,38 @@ mod tests {
         let mut calibration = sample();
         calibration.host = run.manifest.host.clone();
         change(&mut calibration);
-        Summary::with_models(&run, &[], Some(&calibration)).modelled[0].split.clone()
+        let summary = Summary::with_models(&run, &[], Some(&calibration));
+        summary.modelled[0].split.iter().map(Split::to_string).collect()
+    }
+
+    #[test]
+    fn an_arm_that_takes_no_more_time_has_nothing_to_split() {
+        let pair = |timed_ns: f64| {
+            let workload = "chain".to_owned();
+            Split::Pair(Pair {
+                workload,
+                programs: 64,
+                timed_ns,
+                itlb_ns: 0.5,
+                itlb_interval_ns: (0.25, 0.75),
+                unexplained_ns: timed_ns - 0.5,
+            })
+            .to_string()
+        };
+        assert!(
+            pair(-2.0).ends_with(
+                "no more time (2.00 ns/exec less, timed); its modelled misses would cost 0.50 [0.25, 0.75] ns by the calibration"
+            ),
+            "{}",
+            pair(-2.0)
+        );
+        assert!(
+            pair(2.0).contains(
+                "0.50 [0.25, 0.75] ns are the iTLB's (modelled misses, calibrated cost), 25.0 % of it; 1.50 ns"
+            ),
+            "{}",
+            pair(2.0)
+        );
     }
 
     #[test]
@@ -114,7 +184,7 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         // 1004 walks at 10 ns and 6 hits of the second level at 2 ns an execution.
         assert!(
-            lines[1].starts_with("chain, 512 programs:") && lines[1].contains("10.05 ns are the iTLB's"),
+            lines[1].starts_with("chain, 512 programs:") && lines[1].contains("10.05 [9.05, 11.05] ns are the iTLB's"),
             "{lines:?}"
         );
     }

@@ -125,6 +125,29 @@ impl Findings {
         }
     }
 
+    /// What a walk costs where the code lies on `pages` pages of 4 KiB, for the more there are the fewer of their page tables are
+    /// cached: between the sweep's numbers by their logarithms, beyond them as at the nearest. With 95 % intervals as its range.
+    pub fn walk_at(&self, pages: u32) -> Option<Cost> {
+        let misses = self.walk?.misses;
+        let walks = |step: &Step| if misses == Misses::Counted { step.counted_walks } else { step.walks };
+        let spread = self.steps.iter().filter(|step| step.layout == Layout::Spread);
+        let known: Vec<(&Step, f64)> =
+            spread.filter_map(|step| Some((step, walks(step).filter(|&walks| walks > ALL)?))).collect();
+        let place = |stubs: u32| f64::from(stubs.max(1)).log2();
+        let above = known.iter().position(|(step, _)| step.stubs >= pages).unwrap_or(known.len());
+        let (Some(low), Some(high)) = (known.get(above.saturating_sub(1)), known.get(above).or(known.last())) else {
+            return self.walk;
+        };
+        let width = place(high.0.stubs) - place(low.0.stubs);
+        let share = if width > 0.0 { ((place(pages) - place(low.0.stubs)) / width).clamp(0.0, 1.0) } else { 0.0 };
+        let mixed = |ns: fn(&Step) -> f64| {
+            let [low, high] = [low, high].map(|(step, walks)| ns(step) / walks);
+            (1.0 - share) * low + share * high
+        };
+        let (ns, low_ns, high_ns) = (mixed(|step| step.more_ns), mixed(|step| step.low_ns), mixed(|step| step.high_ns));
+        Some(Cost { ns, low_ns, high_ns, steps: if width > 0.0 { 2 } else { 1 }, misses })
+    }
+
     /// Counted walks over modelled ones, of all steps beyond the knee of L2 that have both.
     pub fn counted_over_modelled(&self) -> Option<f64> {
         let spread = self.steps.iter().filter(|step| step.layout == Layout::Spread);

@@ -36,6 +36,25 @@ fn costs_and_knees_of_an_invented_cpu_are_found_again() {
 }
 
 #[test]
+fn a_walk_costs_what_it_cost_on_as_many_pages() {
+    let geometry = Named::find("zen4").unwrap().geometry;
+    let mut findings = Findings::of(&points(2.0, 9.0), &[], Some(&geometry), None);
+    let steps = findings.steps.iter_mut().filter(|step| step.layout == Layout::Spread && step.stubs >= 4096);
+    for (step, ns) in steps.zip([18.0, 25.0, 36.0]) {
+        (step.more_ns, step.low_ns, step.high_ns, step.walks) = (ns, ns - 1.0, ns + 2.0, Some(1.0));
+    }
+    let at = |pages: u32| findings.walk_at(pages).unwrap();
+    assert_eq!((at(4096).ns, at(6144).ns, at(8192).ns), (18.0, 25.0, 36.0));
+    assert_eq!((at(8192).low_ns, at(8192).high_ns), (35.0, 38.0));
+    // Half way between 6144 and 8192 by their logarithms.
+    assert!((at(7094).ns - 30.5).abs() < 0.01, "{:?}", at(7094));
+    assert_eq!((at(1 << 20).ns, at(0)), (36.0, at(768)));
+    findings.steps.clear();
+    assert_eq!(findings.walk_at(4096), findings.walk);
+    assert_eq!(Findings { walk: None, ..findings }.walk_at(4096), None);
+}
+
+#[test]
 fn a_guest_whose_host_maps_by_4_kib_is_found_out() {
     let geometry = Named::find("zen4").unwrap().geometry;
     let mut points = points(2.0, 9.0);
