@@ -2,6 +2,8 @@
 //! the rest, which is said to be unexplained. Nothing here guesses: a term without a count or without a published or
 //! calibrated cost is absent, with its reason.
 
+use serde::Serialize;
+
 use super::pairing;
 use crate::counters::cost::{Cost, MissCosts};
 use crate::counters::{Refusal, Role};
@@ -12,15 +14,17 @@ use crate::stats;
 use crate::workload::Case;
 
 /// A difference per execution, candidate minus baseline: Hodges-Lehmann over the trials, with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Delta {
     pub value: f64,
     /// `None` with too few trials.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<(f64, f64)>,
 }
 
 /// How much a term moved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", content = "amount", rename_all = "snake_case")]
 pub enum Amount {
     /// Cycles per execution; subtracted from what is to be explained.
     Cycles(Delta),
@@ -32,22 +36,24 @@ pub enum Amount {
 }
 
 /// Whose cycles they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     Itlb,
     Rival,
 }
 
 /// One term of the split.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Term {
     pub side: Side,
     pub name: String,
+    #[serde(flatten)]
     pub amount: Amount,
 }
 
 /// The split of one pair of arms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Attribution {
     pub workload: String,
     pub programs: u32,
@@ -56,6 +62,7 @@ pub struct Attribution {
     pub cycles: Delta,
     pub terms: Vec<Term>,
     /// Cycles less every term in cycles; `None` if no iTLB term could be costed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unexplained: Option<Delta>,
 }
 

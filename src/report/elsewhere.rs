@@ -14,7 +14,7 @@ use crate::trial::Trial;
 use crate::workload::Case;
 
 /// The worlds that do not depend on where an arm lies.
-const WORLDS: [WhatIf; 2] = [WhatIf::Dense, WhatIf::Spread];
+pub(super) const WORLDS: [WhatIf; 2] = [WhatIf::Dense, WhatIf::Spread];
 
 /// One workload and number of programs, whatever the arm: their lengths are the same in all.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::beyond_json::Beyond;
 use super::company::{self, ChurnRow, ParallelRow};
 use super::knees::{Sweep, sweeps};
 use super::{Summary, tandem, units};
@@ -43,6 +44,8 @@ struct Report<'a> {
     churn: Vec<ChurnRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tandem: Option<Tandem<'a>>,
+    #[serde(flatten)]
+    beyond: Beyond<'a>,
     caveats: &'a [Caveat],
     not_measured: &'a [Refusal],
     events: &'a [Group],
@@ -187,6 +190,7 @@ pub fn json(summary: &Summary<'_>) -> Result<String, serde_json::Error> {
             between: tandem::between(&cases),
             cases,
         }),
+        beyond: Beyond::of(summary),
         caveats: &summary.caveats,
         not_measured: &manifest.refused,
         events: &manifest.groups,

@@ -4,6 +4,7 @@
 pub mod attribution;
 pub mod attach;
 pub mod beside;
+mod beyond_json;
 pub mod calibration;
 pub mod caveats;
 pub mod chart;
