@@ -10,8 +10,7 @@ pub fn window_total(sample: &Sample, groups: &[Group], metric: Metric) -> Option
     let Some(role) = metric.role() else {
         return Some(sample.wall_ns);
     };
-    let (group, event) = position(groups, role)?;
-    sample.readings.get(group)?.counts.get(event).copied()
+    total_of(position(groups, role)?)(sample)
 }
 
 /// Where the first event of `role` stands in a window's readings: group, and event in it.
@@ -28,13 +27,20 @@ fn position(groups: &[Group], role: Role) -> Option<(usize, usize)> {
 /// no baseline window or no window was kept.
 pub fn per_execution(trial: &Trial, groups: &[Group], metric: Metric) -> Option<Vec<f64>> {
     let factor = f64::from(metric.executions());
-    net(trial, factor, |sample| window_total(sample, groups, metric))
+    let Some(role) = metric.role() else {
+        return net(trial, factor, |sample| Some(sample.wall_ns));
+    };
+    net(trial, factor, total_of(position(groups, role)?))
+}
+
+/// What stands at a position of a window's readings.
+fn total_of((group, event): (usize, usize)) -> impl Fn(&Sample) -> Option<u64> {
+    move |sample| sample.readings.get(group)?.counts.get(event).copied()
 }
 
 /// One trial's events of `role` per execution, the empty program subtracted: median over its kept windows.
 pub fn role_median(trial: &Trial, groups: &[Group], role: Role) -> Option<f64> {
-    let (group, event) = position(groups, role)?;
-    stats::median(&net(trial, 1.0, |sample| sample.readings.get(group)?.counts.get(event).copied())?)
+    stats::median(&net(trial, 1.0, total_of(position(groups, role)?))?)
 }
 
 /// `factor * (total - runs * baseline) / executions` of every kept window.
