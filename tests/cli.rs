@@ -57,7 +57,11 @@ fn a_hook_without_anybody_to_hit_it_or_programs_to_hang_on_it_is_refused() {
         assert!(text.contains(expected) && text.trim_end().lines().count() == 1, "{text}");
     };
     refused(&["tracepoint", "--hooked"], "nobody to hit the hook: add --victim");
-    refused(&["chain", "--hooked", "--victim", "code"], "programs of trigger `chain` cannot hang on sys_enter");
+    refused(
+        &["chain", "--hooked", "--victim", "code"],
+        "programs of trigger `chain` cannot hang on a hook that a victim hits",
+    );
+    refused(&["tracepoint", "cgroup", "--hooked", "--victim", "code"], "hang on different hooks; run them one by one");
     refused(&["tracepoint", "--hooked", "--victim", "code", "--machine", "sim"], "has no system calls");
 }
 
