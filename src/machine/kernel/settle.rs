@@ -176,10 +176,10 @@ impl Settle {
     /// What is left where `images` lay. Whether a page is mapped is asked of the page tables: a read may still find what the TLB
     /// remembers. `None` where kernel memory cannot be read.
     pub fn freed(&self, images: &[Image], looks: &mut Looks) -> Option<Freed> {
-        let leaves = looks.leaves(&pages_of(images)).ok()?.leaves;
         if !self.sees() {
             return None;
         }
+        let leaves = looks.leaves_at_rest(&pages_of(images), Duration::from_millis(50)).ok()?.leaves;
         let mut freed = Freed { images: images.len() as u32, ..Freed::default() };
         for image in images {
             if image.pages().any(|page| !leaves.contains_key(&page)) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use super::entry::{Leaf, PageSize};
 use super::observed::{Mapping, Observed, Source, pages_of, with_neighbours};
@@ -9,6 +10,8 @@ use crate::placement::image::{Addr, Image};
 
 /// Looks before page tables that keep changing are given up.
 const MOST_LOOKS: u32 = 4;
+/// Rests between such attempts before page tables are taken for restless.
+const MOST_RESTS: u32 = 20;
 
 /// Something that can tell how pages are mapped now.
 pub trait Look: fmt::Debug {
@@ -78,6 +81,18 @@ impl Looks {
             }
         }
         seen.ok_or_else(|| if refused.is_empty() { "no source".to_owned() } else { refused.join("; ") })
+    }
+
+    /// The same once page tables have come to rest: areas are unmapped some time after the last of their programs, page by page.
+    pub fn leaves_at_rest(&mut self, pages: &[u64], rest: Duration) -> Result<Seen, String> {
+        for _ in 0..MOST_RESTS {
+            let seen = self.leaves(pages);
+            if seen.is_ok() || self.sources.is_empty() {
+                return seen;
+            }
+            std::thread::sleep(rest);
+        }
+        self.leaves(pages)
     }
 
     /// The page of the direct map that shows `frame`.
@@ -216,6 +231,29 @@ mod tests {
         let restless = vec![Ok(other.clone()), Ok(usual()), Ok(other), Ok(usual())];
         let reason = unknown(observe(vec![(Source::BpfWalk, told(Source::BpfWalk, restless))]));
         assert_eq!(reason, "BPF page walk: page tables changed during each of 4 looks");
+    }
+
+    #[test]
+    fn page_tables_that_change_for_a_while_are_looked_at_again_once_they_rest() {
+        let gone = BTreeMap::new();
+        // More changes than one attempt bears, and two sources that look before and behind a change.
+        let mut restless: Vec<Answer> = [usual(), gone.clone()].into_iter().cycle().take(9).map(Ok).collect();
+        restless.push(Ok(gone.clone()));
+        let late = vec![Ok(usual()), Ok(usual()), Ok(gone.clone())];
+        let alone = vec![(Source::BpfWalk, told(Source::BpfWalk, restless))];
+        let two = vec![
+            (Source::BpfWalk, told(Source::BpfWalk, vec![Ok(gone)])),
+            (Source::KcoreWalk, told(Source::KcoreWalk, late)),
+        ];
+        for sources in [alone, two] {
+            let mut looks = Looks::new(None);
+            sources.into_iter().for_each(|(source, opened)| looks.add(source, opened));
+            assert!(looks.leaves(&[16]).is_err());
+            let seen = looks.leaves_at_rest(&[16], Duration::ZERO);
+            assert!(seen.as_ref().is_ok_and(|seen| seen.leaves.is_empty()), "{seen:?}");
+        }
+        let mut blind = Looks::new(None);
+        assert_eq!(blind.leaves_at_rest(&[16], Duration::MAX), Err("no source".to_owned()));
     }
 
     #[test]
