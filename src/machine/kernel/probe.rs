@@ -7,6 +7,7 @@ use libbpf_rs::ProgramType;
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 
 use super::fillers::load_failed;
+use super::maps::not_jited;
 use super::perf::{open_failed, try_open};
 use super::programs::Programs;
 use super::sys::{self, TestRun};
@@ -101,7 +102,7 @@ pub fn jited_lengths(trigger: TriggerKind, body: Body) -> Result<Vec<u32>, Strin
     let images =
         sys::images(program.as_fd()).map_err(|error| format!("failed to query a program's length: {error}"))?;
     match images.iter().any(|image| image.len == 0) || images.is_empty() {
-        true => Err("the program was not JITed; set `sysctl net.core.bpf_jit_enable=1`".to_owned()),
+        true => Err(not_jited("failed to query a program's length").to_string()),
         false => Ok(images.iter().map(|image| image.len).collect()),
     }
 }
