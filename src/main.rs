@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use itlbench::cli::Cli;
+use itlbench::cli::kernels::guest;
 
 fn main() -> ExitCode {
-    match Cli::parse().execute(&mut std::io::stdout()) {
+    let result = if guest::is_here() { guest::run() } else { Cli::parse().execute(&mut std::io::stdout()) };
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("itlbench: {failure}");

@@ -63,9 +63,6 @@ enum Command {
     /// Become a program that dies with the process that asked for it
     #[command(name = crate::vm::leash::VERB, hide = true)]
     Leash(kernels::leash::Args),
-    /// Measure in a guest; what `kernels` makes init of
-    #[command(hide = true)]
-    Guest,
 }
 
 impl Cli {
@@ -83,7 +80,6 @@ impl Cli {
             Command::Kernels(args) => kernels::run(&args, out),
             Command::List(args) => list::run(&args, out),
             Command::Leash(args) => kernels::leash::run(&args),
-            Command::Guest => kernels::guest::run(),
         }
     }
 }

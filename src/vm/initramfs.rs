@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Where the guest finds its job.
-pub const JOB: &str = "job.json";
+pub const JOB: &str = "itlbench-job.json";
 const DIRECTORIES: [&str; 5] = ["dev", "proc", "sys", "tmp", "run"];
 const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;

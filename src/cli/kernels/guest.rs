@@ -1,5 +1,5 @@
-//! `itlbench guest`: this binary as the init of a guest. It mounts what it needs, measures, tells the host through the second serial
-//! port, and powers off. It changes sysctls, which on a host it never does: the guest is its own and lasts no longer.
+//! This binary as the init of a guest. It mounts what it needs, measures, tells the host through the second serial port, and powers
+//! off. It changes sysctls, which on a host it never does: the guest is its own and lasts no longer.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
@@ -24,11 +24,14 @@ const PORT: &str = "/dev/ttyS1";
 /// Fillers are descriptors: one for each program of pack off.
 const DESCRIPTORS: u64 = 1 << 17;
 
-/// Measures and powers off; returns only where it is no guest's init.
+/// Whether this process is init of a guest that `itlbench kernels` boots. Its arguments do not say: a kernel hands init every word of its
+/// command line that it does not know itself, as `nokaslr`, which is the decompressor's.
+pub fn is_here() -> bool {
+    getpid().is_init() && Path::new("/").join(initramfs::JOB).exists()
+}
+
+/// Measures and powers off; returns only where that fails.
 pub fn run() -> Result<u8, Failure> {
-    if !getpid().is_init() || !Path::new("/").join(initramfs::JOB).exists() {
-        return Err(Failure::Usage("`guest` is for init of a guest that `itlbench kernels` boots".to_owned()));
-    }
     if let Err(failure) = prepare().and_then(|()| serve()) {
         // Nobody hears it but the console.
         eprintln!("itlbench: {failure}");
