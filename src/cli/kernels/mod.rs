@@ -45,7 +45,7 @@ pub struct Args {
     /// Memory of a guest in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=1 << 20))]
     memory: u32,
-    /// qemu's name of the guest's CPU: `max` under emulation, the host's own with KVM
+    /// qemu's name of the guest's CPU: by default `max,erms=off,fsrm=off` under emulation, the host's own with KVM
     #[arg(long, value_name = "NAME")]
     cpu_model: Option<String>,
     /// CPUs of a guest: 1, or 2 for a selftest; under emulation more than one are not the same twice

@@ -14,7 +14,7 @@ use crate::vm::boot::Limits;
 use crate::vm::image::Image;
 use crate::vm::initramfs;
 use crate::vm::port::Selftest;
-use crate::vm::qemu::{self, Clock, Hardware, PLUGIN, Qemu};
+use crate::vm::qemu::{self, Clock, EMULATED_CPU, Hardware, PLUGIN, Qemu};
 use crate::workload::{FillerRule, Spec};
 
 /// Under emulation everything is counted and nothing timed, so that more of the same says nothing new.
@@ -125,7 +125,7 @@ impl Plan {
     /// The machine of a boot, from 1.
     pub fn hardware(&self, accelerator: Accelerator, boot: u32) -> Hardware {
         let usual = match accelerator {
-            Accelerator::Tcg => "max",
+            Accelerator::Tcg => EMULATED_CPU,
             Accelerator::Kvm => "host,pmu=on",
         };
         Hardware {
