@@ -13,7 +13,7 @@ fn bpf_objects() {
     for header in ["frame", "mini"] {
         println!("cargo:rerun-if-changed=bpf/{header}.h");
     }
-    for name in ["bench", "bodies", "hits", "models", "pagewalk", "peek", "selftest"] {
+    for name in ["bench", "bodies", "hits", "models", "pagewalk", "peek", "selftest", "toptable"] {
         let source = format!("bpf/{name}.bpf.c");
         println!("cargo:rerun-if-changed={source}");
         if let Err(error) = libbpf_cargo::SkeletonBuilder::new()

@@ -8,13 +8,14 @@ use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
 
 use super::direct_map::{candidates, levels, ram_top};
 use super::marker::Marker;
-use super::{physical_bits, walk_all};
+use super::{Anchor, physical_bits, walk_all};
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::mapping::look::Look;
 use crate::placement::mapping::walk::{ENTRIES, Root, Table, Tables, WalkError, Walker};
 use crate::placement::mapping::{Leaf, Source};
 
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pagewalk.bpf.o"));
+const READER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pagewalk.bpf.o"));
+const FINDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toptable.bpf.o"));
 
 /// Kernel memory by virtual address.
 #[derive(Debug)]
@@ -37,28 +38,47 @@ pub struct BpfWalk {
 }
 
 impl BpfWalk {
-    /// Loads the programs, finds the top table and the direct map, and checks both against a page whose frame is known.
-    pub fn open() -> Result<Self, String> {
+    /// Loads the programs, and checks what is known, or else found by the kernel's BTF, against a page whose frame is known.
+    pub fn open(known: Option<Anchor>) -> Result<Self, String> {
         let memory = Memory::open()?;
-        let pgd = memory.top_table()?;
-        let ram_top = ram_top(&fs::read_to_string("/proc/zoneinfo").unwrap_or_default())
-            .ok_or("`/proc/zoneinfo` does not tell where memory ends")?;
-        let marker = Marker::new(pgd ^ u64::from(std::process::id()));
+        match known {
+            Some(anchor) => Self::at(memory, anchor),
+            None => Self::search(memory),
+        }
+    }
+
+    fn at(memory: Memory, Anchor { base, root }: Anchor) -> Result<Self, String> {
+        let direct_map = DirectMap { memory, base };
+        let marker = Marker::new(base ^ u64::from(std::process::id()));
         let frame = marker.frame()?;
-        let shows_marker = |base: &u64| memory.page(base + frame * PAGE_BYTES).is_ok_and(|page| page == marker.bytes());
-        let base = candidates(pgd, ram_top).find(shows_marker).ok_or("the kernel's direct map was not found")?;
-        let root = Root { frame: (pgd - base) / PAGE_BYTES, levels: levels(pgd), physical_bits: physical_bits() };
-        let mut walk = Self { direct_map: DirectMap { memory, base }, root };
-        walk.check(pgd, &marker).map_err(|error| error.to_string())?;
+        if !direct_map.memory.shows(&marker, base + frame * PAGE_BYTES) {
+            return Err("the kernel's direct map is not where `/proc/kcore` has it".to_owned());
+        }
+        let mut walk = Self { direct_map, root };
+        walk.expect(&[(base + root.frame * PAGE_BYTES, root.frame), (base + frame * PAGE_BYTES, frame)])?;
         Ok(walk)
     }
 
     /// The top table must map itself to where it was found, and our own page to its frame, which may have moved meanwhile.
-    fn check(&mut self, pgd: u64, marker: &Marker) -> Result<(), String> {
+    fn search(memory: Memory) -> Result<Self, String> {
+        let pgd = top_table()?;
+        let ram_top = ram_top(&fs::read_to_string("/proc/zoneinfo").unwrap_or_default())
+            .ok_or("`/proc/zoneinfo` does not tell where memory ends")?;
+        let marker = Marker::new(pgd ^ u64::from(std::process::id()));
+        let frame = marker.frame()?;
+        let shows_marker = |base: &u64| memory.shows(&marker, base + frame * PAGE_BYTES);
+        let base = candidates(pgd, ram_top).find(shows_marker).ok_or("the kernel's direct map was not found")?;
+        let root = Root { frame: (pgd - base) / PAGE_BYTES, levels: levels(pgd), physical_bits: physical_bits() };
+        let mut walk = Self { direct_map: DirectMap { memory, base }, root };
+        walk.expect(&[(pgd, root.frame), (marker.addr(), marker.frame()?)])?;
+        Ok(walk)
+    }
+
+    /// Walks to each address, which must lie in its frame.
+    fn expect(&mut self, known: &[(u64, u64)]) -> Result<(), String> {
         let root = self.root;
         let mut walker = Walker::new(&mut self.direct_map, root);
-        walker.expect(pgd, root.frame).map_err(|error| error.to_string())?;
-        walker.expect(marker.addr(), marker.frame()?).map_err(|error| error.to_string())
+        known.iter().try_for_each(|(addr, frame)| walker.expect(*addr, *frame)).map_err(|error| error.to_string())
     }
 }
 
@@ -90,37 +110,49 @@ impl Tables for DirectMap {
 
 impl Memory {
     fn open() -> Result<Self, String> {
-        let loaded = ObjectBuilder::default().open_memory(OBJECT).and_then(|open| open.load());
-        loaded.map(|object| Self { object }).map_err(|error| why_not(&error))
+        Ok(Self { object: load(READER)? })
     }
 
     /// The page at `addr`, which begins one.
     fn page(&self, addr: u64) -> Result<Vec<u8>, String> {
-        self.run("itlbench_read", &[addr, PAGE_BYTES])?;
-        let map = self.object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"));
-        let value = map.and_then(|map| map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten());
-        value.filter(|bytes| bytes.len() as u64 == PAGE_BYTES).ok_or_else(|| "the result was not found".to_owned())
+        run(&self.object, "itlbench_read", &[addr, PAGE_BYTES])?;
+        let page = variable(&self.object).filter(|bytes| bytes.len() as u64 == PAGE_BYTES);
+        page.ok_or_else(|| "the result was not found".to_owned())
     }
 
-    /// Address of the top table of this process, whose upper half is the kernel's; under PTI it is the kernel's copy.
-    fn top_table(&self) -> Result<u64, String> {
-        self.run("itlbench_root", &[0, 0])?;
-        let map = self.object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"));
-        let value = map.and_then(|map| map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten());
-        let pgd = value.and_then(|bytes| Some(u64::from_ne_bytes(*bytes.first_chunk::<8>()?))).unwrap_or(0);
-        if pgd == 0 { Err("the top page table was not found".to_owned()) } else { Ok(pgd) }
+    fn shows(&self, marker: &Marker, addr: u64) -> bool {
+        self.page(addr).is_ok_and(|page| page == marker.bytes())
     }
+}
 
-    fn run(&self, name: &str, context: &[u64; 2]) -> Result<(), String> {
-        let program = self.object.progs_mut().find(|program| program.name() == name);
-        let program = program.ok_or_else(|| format!("program `{name}` is missing"))?;
-        let mut bytes: Vec<u8> = context.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let input = ProgramInput { context_in: Some(&mut bytes), ..Default::default() };
-        let output = program.test_run(input).map_err(|error| format!("BPF_PROG_TEST_RUN of `{name}`: {error}"))?;
-        match output.return_value as i32 {
-            0 => Ok(()),
-            errno => Err(format!("{:#x} is not mapped (error {errno})", context[0])),
-        }
+/// Address of the top table of this process, whose upper half is the kernel's; under PTI it is the kernel's copy.
+fn top_table() -> Result<u64, String> {
+    let object = load(FINDER)?;
+    run(&object, "itlbench_root", &[0, 0])?;
+    let top = variable(&object).and_then(|bytes| Some(u64::from_ne_bytes(*bytes.first_chunk()?)));
+    top.filter(|addr| *addr != 0).ok_or_else(|| "the top page table was not found".to_owned())
+}
+
+fn load(object: &[u8]) -> Result<Object, String> {
+    let loaded = ObjectBuilder::default().open_memory(object).and_then(|open| open.load());
+    loaded.map_err(|error| why_not(&error))
+}
+
+/// The bytes of the only variable of `object`.
+fn variable(object: &Object) -> Option<Vec<u8>> {
+    let map = object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"))?;
+    map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten()
+}
+
+fn run(object: &Object, name: &str, context: &[u64; 2]) -> Result<(), String> {
+    let program = object.progs_mut().find(|program| program.name() == name);
+    let program = program.ok_or_else(|| format!("program `{name}` is missing"))?;
+    let mut bytes: Vec<u8> = context.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let input = ProgramInput { context_in: Some(&mut bytes), ..Default::default() };
+    let output = program.test_run(input).map_err(|error| format!("BPF_PROG_TEST_RUN of `{name}`: {error}"))?;
+    match output.return_value as i32 {
+        0 => Ok(()),
+        errno => Err(format!("{:#x} is not mapped (error {errno})", context[0])),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{physical_bits, walk_all};
+use super::{Anchor, physical_bits, walk_all};
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::mapping::look::Look;
 use crate::placement::mapping::walk::{ENTRIES, Root, Table, Tables, WalkError, Walker};
@@ -41,9 +41,7 @@ struct Kcore {
 /// Where the map of all memory begins: the largest piece of physical memory lies in it.
 pub(super) fn direct_map(path: &Path) -> Result<u64, String> {
     let file = File::open(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let kcore = Kcore::new(file)?;
-    let largest = kcore.largest().ok_or("`/proc/kcore` shows no physical memory")?;
-    largest.virt.checked_sub(largest.phys).ok_or_else(|| "`/proc/kcore` shows memory below its own address".to_owned())
+    Kcore::new(file)?.direct_map().ok_or_else(|| "`/proc/kcore` does not show where memory is mapped".to_owned())
 }
 
 /// Page tables, checked to be what they seem.
@@ -70,6 +68,11 @@ impl KcoreWalk {
         let root = Root { frame, levels, physical_bits: physical_bits() };
         kcore.check(root, top)?;
         Ok(Self { kcore, root })
+    }
+
+    /// What another way of reading the same tables can begin with.
+    pub fn anchor(&self) -> Option<Anchor> {
+        Some(Anchor { base: self.kcore.direct_map()?, root: self.root })
     }
 }
 
@@ -144,6 +147,10 @@ impl Kcore {
     fn phys(&self, virt: u64) -> Option<u64> {
         let holds = |segment: &&Segment| segment.is_memory() && (segment.virt..segment.end()).contains(&virt);
         self.segments.iter().find(holds).map(|segment| segment.phys + (virt - segment.virt))
+    }
+
+    fn direct_map(&self) -> Option<u64> {
+        self.largest().and_then(|segment| segment.virt.checked_sub(segment.phys))
     }
 
     fn largest(&self) -> Option<&Segment> {

@@ -26,19 +26,30 @@ pub fn direct_map() -> Result<u64, String> {
 /// Opens every source. The BPF programs among them take a place in the packs: open before a layout is built, and keep open.
 pub fn open() -> Looks {
     let mut looks = Looks::new(kernel_text());
-    looks.add(Source::BpfWalk, bpf::BpfWalk::open().map(boxed));
-    looks.add(Source::KcoreWalk, kcore::KcoreWalk::open(Path::new("/proc/kcore")).map(boxed));
+    let kcore = kcore::KcoreWalk::open(Path::new("/proc/kcore"));
+    let anchor = kcore.as_ref().ok().and_then(kcore::KcoreWalk::anchor);
+    looks.add(Source::BpfWalk, bpf::BpfWalk::open(anchor).map(boxed));
+    looks.add(Source::KcoreWalk, kcore.map(boxed));
     looks.add(Source::Ptdump, PtdumpFile::open(Path::new("/sys/kernel/debug/page_tables/kernel")).map(boxed));
     looks
 }
 
 /// The first source that works, for a thread of its own.
 pub fn open_one() -> Result<Box<dyn Look>, String> {
-    let bpf = bpf::BpfWalk::open().map(boxed);
+    let kcore = kcore::KcoreWalk::open(Path::new("/proc/kcore"));
+    let anchor = kcore.as_ref().ok().and_then(kcore::KcoreWalk::anchor);
+    let bpf = bpf::BpfWalk::open(anchor).map(boxed);
     bpf.or_else(|reason| {
-        let kcore = kcore::KcoreWalk::open(Path::new("/proc/kcore")).map(boxed);
+        let kcore = kcore.map(boxed);
         kcore.map_err(|other| format!("{}: {reason}; {}: {other}", Source::BpfWalk, Source::KcoreWalk))
     })
+}
+
+/// Where the kernel maps all memory, and where its page tables begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Anchor {
+    base: u64,
+    root: Root,
 }
 
 fn boxed(look: impl Look + 'static) -> Box<dyn Look> {
