@@ -29,7 +29,7 @@ soak: build ## test the kernel's allocator of BPF text for ten minutes (root)
 	$(if $(filter 0,$(shell id -u)),,sudo )target/release/itlbench selftest --seconds 600 $(ARGS)
 
 bench: deps ## print the budget ratios of the tool itself
-	$(CARGO) bench --locked --bench ratios --bench placement --bench layout --bench selftest --bench triggers --bench run_files --bench model
+	$(CARGO) bench --locked --bench ratios --bench placement --bench layout --bench selftest --bench triggers --bench run_files --bench model --bench guests
 
 aa: build ## how often the same is called different here: PAIRS=200 A/A pairs, some 20 minutes as root; can be stopped and resumed
 	@sh scripts/aa.sh target/release/itlbench aa-runs $(PAIRS)
