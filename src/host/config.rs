@@ -26,8 +26,8 @@ fn text(tree: Tree<'_>, release: Option<&str>) -> Option<String> {
 /// Whole families of options: all that are set are kept.
 const FAMILIES: [&str; 5] = ["BPF_JIT", "MITIGATION_", "KASAN", "LTO_", "CFI"];
 
-/// What places, maps, protects and enters JITed code, and what makes any code slower.
-const OPTIONS: [&str; 52] = [
+/// What places, maps, protects and enters JITed code, and what makes any code a little slower; [`COSTLY`] ones come on top.
+const OPTIONS: [&str; 38] = [
     "HAVE_EBPF_JIT",
     "HAVE_ARCH_HUGE_VMALLOC",
     "ARCH_HAS_EXECMEM_ROX",
@@ -56,28 +56,14 @@ const OPTIONS: [&str; 52] = [
     "PREEMPT_RT",
     "PREEMPT_DYNAMIC",
     "FUNCTION_TRACER",
-    "DEBUG_PAGEALLOC",
-    "DEBUG_VM",
     "DEBUG_VM_PGTABLE",
     "DEBUG_LIST",
-    "DEBUG_OBJECTS",
-    "DEBUG_PREEMPT",
-    "DEBUG_ATOMIC_SLEEP",
-    "DEBUG_SPINLOCK",
-    "DEBUG_MUTEXES",
-    "DEBUG_LOCK_ALLOC",
     "DEBUG_RWSEMS",
     "DEBUG_CREDENTIALS",
     "DEBUG_IRQFLAGS",
     "CALL_THUNKS_DEBUG",
-    "PROVE_LOCKING",
-    "LOCK_STAT",
-    "KCSAN",
-    "KMSAN",
     "KFENCE",
     "UBSAN",
-    "KCOV",
-    "GCOV_KERNEL",
     "SLUB_DEBUG_ON",
     "PAGE_TABLE_CHECK",
 ];
@@ -102,7 +88,8 @@ fn relevant(text: &str) -> BTreeMap<String, String> {
     let option = |line: &str| {
         let (name, value) = line.trim().strip_prefix("CONFIG_")?.split_once('=')?;
         let name = RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new);
-        let kept = OPTIONS.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family));
+        let kept =
+            OPTIONS.contains(&name) || COSTLY.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family));
         kept.then(|| (name.to_owned(), value.trim_matches('"').to_owned()))
     };
     text.lines().filter_map(option).collect()
