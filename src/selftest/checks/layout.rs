@@ -240,8 +240,11 @@ pub fn fragmentation(facts: &Facts, steps: &[Step]) -> Findings {
         most_used = used.max(most_used);
         found.count("surveys", 1);
         if used > 0 {
-            found.notes =
-                vec![format!("{grown} bytes reserved for {used} bytes used, {:.2} to one", grown as f64 / used as f64)];
+            let room = match grown {
+                0 => "the packs that were there had room for them".to_owned(),
+                _ => format!("packs grew by {grown} bytes, {:.2} to one", grown as f64 / used as f64),
+            };
+            found.notes = vec![format!("{used} bytes used when last surveyed: {room}")];
         }
         if grown > 3 * most_used + pack_bytes {
             let text = format!("{grown} bytes are reserved for programs that never took more than {most_used}");
