@@ -242,7 +242,8 @@ pub(super) fn grid(header: &[&str], rows: Vec<Vec<String>>, left: &[usize], colu
     table.set_header(header.iter().copied());
     table.add_rows(rows);
     for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        // The last one's blanks would take room from the others and then be cut off.
+        column.set_padding((0, if at + 1 < header.len() { 2 } else { 0 }));
         let alignment = if left.contains(&at) { CellAlignment::Left } else { CellAlignment::Right };
         column.set_cell_alignment(alignment);
     }

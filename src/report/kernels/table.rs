@@ -8,7 +8,7 @@ use crate::report::wording::wrap;
 const COLUMNS: usize = 100;
 
 /// Letters of a kernel's name that the table has room for.
-const LABEL: usize = 20;
+const LABEL: usize = 12;
 
 /// The matrix as text, with a line end at its end.
 pub fn table(matrix: &Matrix<'_>) -> String {
