@@ -15,7 +15,7 @@ pub const PLUGIN: &str = "libitlbench_plugin.so";
 /// Older ones let guests panic that have done nothing wrong, and their plugin interface cannot read registers.
 const OLDEST: (u32, u32) = (10, 0);
 /// What every guest's kernel is told. Its crypto layer would test itself in threads of its own while init already measures
-/// (crypto/algboss.c), which has nothing to do with BPF and takes longer.
+/// (crypto/testmgr.c), which has nothing to do with BPF and takes longer.
 const OWN_WORDS: &str = "console=ttyS0 panic=-1 quiet cryptomgr.notests";
 /// The guest's CPU under emulation, where none is asked for. Of an instruction that repeats, qemu executes one step at a time where it
 /// counts instructions, and goes through its main loop for each (target/i386/tcg/translate.c, do_gen_rep). A kernel whose CPU has
