@@ -17,6 +17,7 @@ use super::mapping;
 use crate::caveat::Caveat;
 use crate::model::fetched::Window;
 use crate::placement::Observed;
+use crate::placement::mapping::Mapping;
 use crate::runfile::manifest::Fetches;
 use crate::runfile::{Manifest, Run};
 use crate::trial::{Freed, Trial};
@@ -46,6 +47,13 @@ pub struct Range {
     pub most: i64,
 }
 
+impl Range {
+    /// The value, if all trials have the same.
+    pub fn only(&self) -> Option<i64> {
+        (self.least == self.most).then_some(self.least)
+    }
+}
+
 /// One case in one kernel.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -61,6 +69,8 @@ pub struct Row {
     pub mapped: String,
     /// Page-table leaves that the code lies in: iTLB entries of a CPU that merges none.
     pub entries: Option<Range>,
+    /// Those of them that map 4 KiB.
+    pub entries_4k: Option<Range>,
     /// Growth of what the direct map has in 4 KiB pages while the programs were loaded.
     pub direct_map_kib: Option<Range>,
     pub freed: Option<Freed>,
@@ -210,6 +220,12 @@ impl Row {
             let values: Vec<i64> = shown.iter().filter_map(|trial| of(trial)).collect();
             Some(Range { least: *values.iter().min()?, most: *values.iter().max()? })
         };
+        let leaves = |of: &dyn Fn(&Mapping) -> u32| {
+            range(&|trial| match trial.mapping.as_ref()? {
+                Observed::Seen(mapping) => Some(of(mapping).into()),
+                Observed::Unknown { .. } => None,
+            })
+        };
         let whole = |of: &dyn Fn(&Trial) -> i64| range(&|trial| Some(of(trial))).unwrap_or(Range { least: 0, most: 0 });
         Self {
             arm: Arm::of(&case, manifest),
@@ -219,10 +235,8 @@ impl Row {
             pages_4k: whole(&|trial| trial.footprint.pages_4k.into()),
             regions_2m: whole(&|trial| trial.footprint.regions_2m.into()),
             mapped: mapping::cell(shown.iter().copied()),
-            entries: range(&|trial| match trial.mapping.as_ref()? {
-                Observed::Seen(mapping) => Some(mapping.leaves.into()),
-                Observed::Unknown { .. } => None,
-            }),
+            entries: leaves(&|mapping| mapping.leaves),
+            entries_4k: leaves(&|mapping| mapping.mapped_4k),
             direct_map_kib: range(&direct_map_growth),
             freed: freed(shown),
             fetched: Fetched::of(shown),

@@ -75,13 +75,20 @@ pub fn range(range: Option<Range>) -> String {
     }
 }
 
-/// `96x4K`.
+/// `96x4K`; `1x2M, 256x4K` where pages of two sizes map the code.
 pub fn entries(row: &Row) -> String {
-    match row.entries {
-        Some(found) => format!("{}x{}", range(Some(found)), row.mapped),
-        None => row.mapped.clone(),
+    let only = |range: Option<Range>| range.and_then(|range| range.only());
+    let larger: Vec<&str> = row.mapped.split('+').filter(|size| *size != SMALL).collect();
+    match (only(row.entries), only(row.entries_4k), &larger[..]) {
+        (Some(all), Some(small), [size]) if small > 0 && small < all => {
+            format!("{}x{size}, {small}x{SMALL}", all - small)
+        }
+        _ => row.entries.map_or_else(|| row.mapped.clone(), |found| format!("{}x{}", range(Some(found)), row.mapped)),
     }
 }
+
+/// What the smallest pages are called in [`Row::mapped`].
+const SMALL: &str = "4K";
 
 /// `0`, `+18 MiB`, `4..18 MiB`; in KiB where it is no whole MiB.
 pub fn growth(kib: Range) -> String {
@@ -153,6 +160,7 @@ pub fn not_modelled(matrix: &Matrix<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::placement::Observed;
 
     #[test]
     fn a_name_too_long_for_a_table_stands_in_the_list_of_kernels() {
@@ -168,6 +176,18 @@ mod tests {
         assert!(mail.iter().any(|line| line.starts_with("[2]  ") && line.contains("native")), "{mail:#?}");
         let table = first(crate::report::kernels::table::table(&matrix));
         assert!(table.iter().any(|line| line.starts_with("[2]  ") && line.contains("native")), "{table:#?}");
+    }
+
+    #[test]
+    fn entries_of_two_sizes_are_counted_apart() {
+        let mut runs = crate::report::kernels::fixture::runs();
+        let said = |runs: &[crate::runfile::Run]| entries(Matrix::of(runs, Vec::new()).kernels[2].rows.last().unwrap());
+        assert_eq!(said(&runs), "8x2M");
+        for trial in &mut runs[3].trials {
+            let Some(Observed::Seen(mapping)) = &mut trial.mapping else { panic!("seen") };
+            (mapping.mapped_4k, mapping.mapped_2m, mapping.leaves) = (1792, 256, 1793);
+        }
+        assert_eq!(said(&runs), "1x2M, 1792x4K");
     }
 
     #[test]
