@@ -29,14 +29,15 @@ fn main() {
         Err(reason) => return println!("SKIP guests: {reason}"),
     };
     for kernel in KERNELS {
-        let mut seconds: [Vec<f64>; 4] = Default::default();
+        let mut least = [f64::INFINITY; 4];
         for _ in 0..ROUNDS {
-            seconds[0].push(bench.bare(kernel, false));
-            seconds[1].push(bench.bare(kernel, true));
-            seconds[2].push(bench.measured(kernel, &["--pack", "on"]));
-            seconds[3].push(bench.measured(kernel, &[]));
+            let (bare, with_plugin) = (bench.bare(kernel, false), bench.bare(kernel, true));
+            let (native, both) = (bench.measured(kernel, &["--pack", "on"]), bench.measured(kernel, &[]));
+            for (least, now) in least.iter_mut().zip([bare, with_plugin, native, both]) {
+                *least = least.min(now);
+            }
         }
-        let [bare, with_plugin, native, both] = seconds.map(|seen| seen.into_iter().fold(f64::INFINITY, f64::min));
+        let [bare, with_plugin, native, both] = least;
         for (what, this) in [
             ("boot to result, the kernel's own arm", native),
             ("boot to result, both arms", both),

@@ -78,17 +78,12 @@ pub fn range(range: Option<Range>) -> String {
 /// `96x4K`; `1x2M, 256x4K` where pages of two sizes map the code.
 pub fn entries(row: &Row) -> String {
     let only = |range: Option<Range>| range.and_then(|range| range.only());
-    let larger: Vec<&str> = row.mapped.split('+').filter(|size| *size != SMALL).collect();
-    match (only(row.entries), only(row.entries_4k), &larger[..]) {
-        (Some(all), Some(small), [size]) if small > 0 && small < all => {
-            format!("{}x{size}, {small}x{SMALL}", all - small)
-        }
+    let larger = row.mapped.strip_suffix("+4K").filter(|size| !size.contains('+'));
+    match (only(row.entries), only(row.entries_4k), larger) {
+        (Some(all), Some(small), Some(size)) => format!("{}x{size}, {small}x4K", all - small),
         _ => row.entries.map_or_else(|| row.mapped.clone(), |found| format!("{}x{}", range(Some(found)), row.mapped)),
     }
 }
-
-/// What the smallest pages are called in [`Row::mapped`].
-const SMALL: &str = "4K";
 
 /// `0`, `+18 MiB`, `4..18 MiB`; in KiB where it is no whole MiB.
 pub fn growth(kib: Range) -> String {

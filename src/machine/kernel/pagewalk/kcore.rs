@@ -318,6 +318,8 @@ mod tests {
     fn the_direct_map_is_where_most_memory_is() {
         let directory = tempfile::tempdir().expect("directory");
         assert_eq!(direct_map(&Made::new().write(directory.path())), Ok(DIRECT_MAP));
+        let anchor = open(&Made::new()).expect("a kcore").anchor().expect("an anchor");
+        assert_eq!((anchor.base, anchor.root.frame, anchor.root.levels), (DIRECT_MAP, 9, 4));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use self::bpf::BpfWalk;
+use self::kcore::KcoreWalk;
 use crate::placement::Addr;
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::mapping::look::{Look, Looks};
@@ -18,17 +20,18 @@ use crate::placement::mapping::ptdump::Ptdump;
 use crate::placement::mapping::walk::{Root, Tables, Walker};
 use crate::placement::mapping::{Leaf, Source};
 
+const KCORE: &str = "/proc/kcore";
+
 /// Where the kernel maps all of its memory, as /proc/kcore tells; the error says why it does not.
 pub fn direct_map() -> Result<u64, String> {
-    kcore::direct_map(Path::new("/proc/kcore"))
+    kcore::direct_map(Path::new(KCORE))
 }
 
 /// Opens every source. The BPF programs among them take a place in the packs: open before a layout is built, and keep open.
 pub fn open() -> Looks {
     let mut looks = Looks::new(kernel_text());
-    let kcore = kcore::KcoreWalk::open(Path::new("/proc/kcore"));
-    let anchor = kcore.as_ref().ok().and_then(kcore::KcoreWalk::anchor);
-    looks.add(Source::BpfWalk, bpf::BpfWalk::open(anchor).map(boxed));
+    let (bpf, kcore) = walks();
+    looks.add(Source::BpfWalk, bpf.map(boxed));
     looks.add(Source::KcoreWalk, kcore.map(boxed));
     looks.add(Source::Ptdump, PtdumpFile::open(Path::new("/sys/kernel/debug/page_tables/kernel")).map(boxed));
     looks
@@ -36,13 +39,18 @@ pub fn open() -> Looks {
 
 /// The first source that works, for a thread of its own.
 pub fn open_one() -> Result<Box<dyn Look>, String> {
-    let kcore = kcore::KcoreWalk::open(Path::new("/proc/kcore"));
-    let anchor = kcore.as_ref().ok().and_then(kcore::KcoreWalk::anchor);
-    let bpf = bpf::BpfWalk::open(anchor).map(boxed);
-    bpf.or_else(|reason| {
+    let (bpf, kcore) = walks();
+    bpf.map(boxed).or_else(|reason| {
         let kcore = kcore.map(boxed);
         kcore.map_err(|other| format!("{}: {reason}; {}: {other}", Source::BpfWalk, Source::KcoreWalk))
     })
+}
+
+/// Both ways to walk. What /proc/kcore tells spares the other its search.
+fn walks() -> (Result<BpfWalk, String>, Result<KcoreWalk, String>) {
+    let kcore = KcoreWalk::open(Path::new(KCORE));
+    let anchor = kcore.as_ref().ok().and_then(KcoreWalk::anchor);
+    (BpfWalk::open(anchor), kcore)
 }
 
 /// Where the kernel maps all memory, and where its page tables begin.
