@@ -14,7 +14,7 @@ use itlbench::machine::Machine;
 use itlbench::machine::kernel::programs::Programs;
 use itlbench::machine::kernel::trigger::offer;
 use itlbench::machine::kernel::{KernelMachine, sys};
-use itlbench::placement::{Footprint, pack};
+use itlbench::placement::{Footprint, Image, pack};
 use itlbench::workload::{Body, Case, PackMode, Spec, TriggerKind};
 use libbpf_rs::{MapCore, MapFlags};
 
@@ -100,16 +100,21 @@ fn what_models_count_is_how_often_they_ran() {
     assert!(records.iter().any(|record| name(&record)), "opensnoop: {records:?}");
 }
 
+/// JITed bytes of `functions`, headers between them included as if they lay one behind the other: in small holes they do not.
+fn length(functions: &[Image]) -> u32 {
+    match functions {
+        [one] => one.len,
+        several => pack::jited_bytes_for(several.iter().map(|function| pack::chunks(function.len)).sum()),
+    }
+}
+
 /// JITed bytes of the hooked form of each part, by position.
 fn lengths(body: Body) -> Vec<u32> {
     let objects = Programs::open(TriggerKind::Syscall, body).unwrap();
     let parts = body.parts().len() as u32;
     let maps = objects.maps(parts).unwrap();
-    let length = |position| {
-        let program = objects.load_body(&maps, position, parts).unwrap();
-        pack::piece(&sys::images(program.as_fd()).unwrap()).unwrap().len
-    };
-    (0..parts).map(length).collect()
+    let load = |position| objects.load_body(&maps, position, parts).unwrap();
+    (0..parts).map(|position| length(&sys::images(load(position).as_fd()).unwrap())).collect()
 }
 
 #[test]
