@@ -156,7 +156,8 @@ fn released_fillers_are_gone_before_anything_runs() {
         sockets
     };
     let (kept, released) = (memory(&kept, &mut machine), memory(&released, &mut machine));
-    assert!(kept >= 250 && released < 20, "{kept} and {released} sockets");
+    // Those of an exact length are programs, not sockets: a host whose packs have holes needs some.
+    assert!(kept >= 100 && released < 20, "{kept} and {released} sockets");
 }
 
 /// Loads and unloads programs at a rate until dropped, as a busy host does.
