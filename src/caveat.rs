@@ -16,6 +16,8 @@ pub enum Caveat {
     VirtualMachine { hypervisor: String },
     /// The run was made in a guest whose instructions an emulator ran.
     Emulated { by: String },
+    /// A guest died, and what is shown is of another try.
+    TriedAgain { boot: String, death: String },
     /// This kernel gives every program pages of its own; there is no pack on.
     PackOffNative,
     /// No hardware event could be opened: iTLB and cycle columns stay empty.
@@ -79,6 +81,7 @@ impl fmt::Display for Caveat {
                 "guest under emulation ({by}): placement, page tables and modelled counts are the kernel's; its times are not shown, \
                  they are the emulator's"
             ),
+            Self::TriedAgain { boot, death } => write!(f, "{boot}: what is shown is of another try; before, {death}"),
             Self::PackOffNative => {
                 write!(
                     f,

@@ -130,15 +130,41 @@ fn files_that_are_no_kernel_are_named_and_the_others_go_on() {
 }
 
 #[test]
-fn a_panic_is_tried_again_and_quoted() {
-    let bench = Bench::new("echo '[ 0.9] Kernel panic - not syncing: VFS' >&2\necho '[ 0.9] CPU: 0' >&2");
+fn a_panic_is_tried_again_quoted_and_known_to_the_next_try() {
+    let job = "job=$(echo \"$*\" | sed 's/.*-initrd \\([^ ]*\\).*/\\1/'); grep -aco '\"deaths\":\\[\"the guest died' $job >>told";
+    let bench =
+        Bench::new(&format!("{job}\necho '[ 0.9] Kernel panic - not syncing: VFS' >&2\necho '[ 0.9] CPU: 0' >&2"));
     let output = bench.run(&["a=image"]);
+    assert_eq!(fs::read_to_string(bench.path("told")).unwrap(), "0\n1\n");
     let (said, line) = (stderr(&output), "its console ends: [ 0.9] Kernel panic - not syncing: VFS | [ 0.9] CPU: 0");
     assert_eq!((said.matches(line).count(), said.matches("; trying again").count()), (2, 1), "{said}");
     assert!(said.contains("the guest died before it reached user space (qemu: exit status: 0)"), "{said}");
     assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2));
-    let console = fs::read_to_string(directory(&output).join("a/console.txt")).unwrap();
+    let kept = directory(&output).join("a/console.txt");
+    assert!(said.ends_with(&format!("; more of it in `{}`\n", kept.display())), "{said}");
+    let console = fs::read_to_string(kept).unwrap();
     assert!(console.contains("Kernel panic"), "{console}");
+}
+
+#[test]
+fn a_kernel_that_dies_while_its_allocator_is_tested_is_not_tried_again() {
+    let bench =
+        Bench::new("printf 'H\\nKKTAP version 1\\nK1..2\\nKok 1 header\\n'; echo 'Kernel panic - not syncing: x' >&2");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
+    command.args(["kernels", "a=image", "--accel", "tcg", "--selftest", "--seed", "7", "--qemu"]);
+    command.arg(bench.path("qemu")).arg("--init").arg(bench.path("init")).arg("--out").arg(bench.path("out"));
+    let output = command.current_dir(bench.dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("# a: the guest died behind `ok 1 header`") && text.ends_with("not ok 1 a\n"), "{text}");
+    assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 1), "{}", stderr(&output));
+}
+
+#[test]
+fn what_a_wrapper_started_ends_with_its_guest_though_the_wrapper_is_dead() {
+    let bench = Bench::new("sh -c 'echo $$ >>pids; exec sleep 600' &\nsleep 0.2\nkill -KILL $$");
+    let output = bench.run(&["a=image", "--timeout", "1"]);
+    assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2), "{}", stderr(&output));
+    bench.assert_no_guest_is_left();
 }
 
 #[test]
@@ -146,7 +172,8 @@ fn a_guest_that_hangs_is_ended_and_the_next_one_boots() {
     let bench = Bench::new("printf 'H\\nPtrial 1 of 2, chain n=8 pack=on\\n'\nsleep 600");
     let output = bench.run(&["a=image", "b=image", "--timeout", "1", "--jobs", "1"]);
     let said = stderr(&output);
-    let line = "the guest hung in trial 1 of 2, chain n=8 pack=on: nothing more after 1 s (--timeout)";
+    let line =
+        "the guest hung in trial 1 of 2, chain n=8 pack=on: no end of it in 1 s (raise --timeout if it was only slow)";
     assert_eq!(said.matches(line).count(), 2, "{said}");
     assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2));
     bench.assert_no_guest_is_left();
@@ -208,7 +235,7 @@ fn the_results_of_a_selftest_are_subtests_and_the_worst_of_them_is_the_exit_code
 fn a_full_disk_is_said_once_with_the_file() {
     let bench = Bench::new("echo H\nprintf R\nhead -c 200000 /dev/zero | tr '\\0' x\necho\nsleep 600");
     let limited = format!(
-        "trap '' XFSZ; ulimit -f 16; exec {} kernels a=image --accel tcg --seed 7 --qemu {} --init {} --out {}",
+        "trap '' XFSZ; ulimit -f 256; exec {} kernels a=image --accel tcg --seed 7 --qemu {} --init {} --out {}",
         env!("CARGO_BIN_EXE_itlbench"),
         bench.path("qemu").display(),
         bench.path("init").display(),

@@ -19,6 +19,10 @@ pub fn of(run: &Run) -> Vec<Caveat> {
     if run.manifest.machine == MachineKind::Sim {
         all.insert(Caveat::Simulated);
     }
+    if let Some(guest) = &run.manifest.guest {
+        let boot = format!("{}, boot {}", guest.kernel, guest.boot);
+        all.extend(guest.deaths.iter().map(|death| Caveat::TriedAgain { boot: boot.clone(), death: death.clone() }));
+    }
     let interrupted = all.iter().any(|caveat| matches!(caveat, Caveat::Interrupted { .. }));
     if !run.complete && !interrupted {
         all.insert(Caveat::Interrupted { trials: run.trials.len() as u32, planned: run.manifest.planned_trials });

@@ -81,6 +81,9 @@ pub struct Guest {
     pub seed: u64,
     /// What becomes of the guest's own instruction fetches.
     pub fetches: Fetches,
+    /// How earlier tries of this boot ended, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deaths: Vec<String>,
 }
 
 impl Guest {

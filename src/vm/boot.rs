@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::console::Console;
 use super::leash;
@@ -19,6 +19,10 @@ use super::qemu::{Boot, Hardware, Qemu, arguments};
 const TICK: Duration = Duration::from_millis(50);
 /// A guest that is done powers off at once; one that cannot is switched off.
 const TO_POWER_OFF: Duration = Duration::from_secs(5);
+
+/// Said of a console without a line: a kernel without one, one that dies before it has it, or one that is quiet about why it hangs.
+const EMPTY: &str = "its console stayed empty (a kernel without a serial console? too little --memory? \
+                     --append loglevel=8 makes it talk)";
 
 /// How long a guest may take.
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +84,11 @@ pub enum BootError {
         place: Place,
         console: String,
     },
-    /// It gave up, and says why.
+    /// It gave up, and says why; what its console tells of an error is empty if that tells of none.
     Failed {
         code: u8,
         message: String,
+        console: String,
     },
     /// What it said could not be taken down.
     Refused(String),
@@ -92,16 +97,21 @@ pub enum BootError {
 }
 
 impl BootError {
-    /// Whether another try may end otherwise: the emulator, not the kernel, may be to blame.
-    pub fn is_worth_a_retry(&self) -> bool {
-        matches!(self, Self::Died { .. })
+    /// Where it ended by itself.
+    pub fn died(&self) -> Option<&Place> {
+        if let Self::Died { place, .. } = self { Some(place) } else { None }
+    }
+
+    /// Whether it ended, or did not go on, before it reached user space.
+    pub fn is_of_the_boot(&self) -> bool {
+        matches!(self, Self::Died { place: Place::Booting, .. } | Self::TimedOut { place: Place::Booting, .. })
     }
 }
 
 impl std::fmt::Display for BootError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let console = |gist: &String| match gist.is_empty() {
-            true => "its console stayed empty (a kernel without a serial console, or too little --memory?)".to_owned(),
+            true => EMPTY.to_owned(),
             false => format!("its console ends: {gist}"),
         };
         match self {
@@ -110,9 +120,13 @@ impl std::fmt::Display for BootError {
                 write!(f, "the guest died {place} (qemu: {status}); {}", console(gist))
             }
             Self::TimedOut { seconds, place, console: gist } => {
-                write!(f, "the guest hung {place}: nothing more after {seconds} s (--timeout); {}", console(gist))
+                let limit = format!("no end of it in {seconds} s (raise --timeout if it was only slow)");
+                write!(f, "the guest hung {place}: {limit}; {}", console(gist))
             }
-            Self::Failed { message, .. } => write!(f, "the guest gave up: {message}"),
+            Self::Failed { message, console: gist, .. } if gist.is_empty() => write!(f, "the guest gave up: {message}"),
+            Self::Failed { message, console: gist, .. } => {
+                write!(f, "the guest gave up: {message}; {}", console(gist))
+            }
             Self::Refused(reason) => f.write_str(reason),
             Self::Interrupted => f.write_str("interrupted"),
         }
@@ -150,11 +164,15 @@ pub fn boot(
 
 impl BootError {
     fn quoting(mut self, tail: &Console) -> Self {
-        if let Self::Died { console, .. } | Self::TimedOut { console, .. } = &mut self {
-            *console = match tail.remedy() {
-                Some(remedy) => format!("{}; {remedy}", tail.gist()),
-                None => tail.gist(),
-            };
+        match &mut self {
+            Self::Died { console, .. } | Self::TimedOut { console, .. } => {
+                *console = match tail.remedy() {
+                    Some(remedy) => format!("{}; {remedy}", tail.gist()),
+                    None => tail.gist(),
+                };
+            }
+            Self::Failed { console, .. } => *console = tail.telling().unwrap_or_default(),
+            Self::Start(_) | Self::Refused(_) | Self::Interrupted => {}
         }
         self
     }
@@ -171,15 +189,23 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Ends it, unless it has ended; a wrapper may have children, which are in its group.
+    /// Ends all of its group, and takes leave of it: qemu may be the child of a wrapper that has ended.
     fn kill(&mut self) {
-        if !matches!(self.0.try_wait(), Ok(None)) {
-            return;
-        }
-        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+        if let Some(group) = self.group() {
+            // Not reaped yet, so that the number is still its own.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.0.wait();
+    }
+
+    fn group(&self) -> Option<Pid> {
+        i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Whether it has ended by itself; it is left to be waited for.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.group().is_some_and(|pid| waitid(WaitId::Pid(pid), options).is_ok_and(|status| status.is_some()))
     }
 }
 
@@ -236,7 +262,9 @@ impl Watch<'_> {
             self.check_limits()?;
             match said.recv_timeout(TICK) {
                 Ok(Said::Done) => return Ok(()),
-                Ok(Said::Failed { code, message }) => return Err(BootError::Failed { code, message }),
+                Ok(Said::Failed { code, message }) => {
+                    return Err(BootError::Failed { code, message, console: String::new() });
+                }
                 Ok(said) => {
                     self.place.follow(&said);
                     take(said).map_err(BootError::Refused)?;
@@ -264,7 +292,7 @@ impl Watch<'_> {
 
     fn wait_for_power_off(&mut self) {
         let began = Instant::now();
-        while began.elapsed() < TO_POWER_OFF && matches!(self.running.0.try_wait(), Ok(None)) {
+        while began.elapsed() < TO_POWER_OFF && !self.running.has_ended() {
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -273,14 +301,14 @@ impl Watch<'_> {
     fn end(&mut self) -> Option<ExitStatus> {
         // The pipes may close a moment before the process is gone.
         for _ in 0..20 {
-            match self.running.0.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if !self.stop.load(Ordering::Relaxed) => thread::sleep(Duration::from_millis(5)),
-                _ => break,
+            if self.running.has_ended() || self.stop.load(Ordering::Relaxed) {
+                break;
             }
+            thread::sleep(Duration::from_millis(5));
         }
+        let by_itself = self.running.has_ended();
         self.running.kill();
-        None
+        self.running.0.try_wait().ok().flatten().filter(|_| by_itself)
     }
 }
 
@@ -317,6 +345,11 @@ mod tests {
             place,
             console: console.to_owned(),
         };
+        let failed = |message: &str, console: &str| BootError::Failed {
+            code: 3,
+            message: message.to_owned(),
+            console: console.to_owned(),
+        };
         let trial = Place::Trial("trial 1 of 6, chain n=64 pack=on".to_owned());
         for (error, line) in [
             (
@@ -327,16 +360,17 @@ mod tests {
             (
                 died("", trial),
                 "the guest died in trial 1 of 6, chain n=64 pack=on (qemu: exit status: 0); its console stayed empty (a kernel \
-                 without a serial console, or too little --memory?)",
+                 without a serial console? too little --memory? --append loglevel=8 makes it talk)",
             ),
             (
                 BootError::TimedOut { seconds: 9, place: Place::Booting, console: "x".to_owned() },
-                "the guest hung before it reached user space: nothing more after 9 s (--timeout); its console ends: x",
+                "the guest hung before it reached user space: no end of it in 9 s (raise --timeout if it was only slow); its console \
+                 ends: x",
             ),
-            (BootError::Failed { code: 3, message: "no JIT".to_owned() }, "the guest gave up: no JIT"),
+            (failed("no JIT", ""), "the guest gave up: no JIT"),
+            (failed("no room", "Out of memory"), "the guest gave up: no room; its console ends: Out of memory"),
         ] {
             assert_eq!(error.to_string(), line);
-            assert_eq!(error.is_worth_a_retry(), matches!(error, BootError::Died { .. }));
         }
     }
 

@@ -7,6 +7,24 @@ const LINES: usize = 200;
 /// Bytes of one line; a console may well send none that ends.
 const LINE_BYTES: usize = 400;
 
+/// Lines of it that an error quotes.
+const QUOTED: usize = 3;
+/// Words of a line that tells why a guest ended: first of those by which a kernel or KVM says it, then the emulator's own.
+const TELLING: [&[&str]; 2] = [
+    &[
+        "Initramfs unpacking failed",
+        "Kernel panic",
+        "double fault",
+        "Oops:",
+        "BUG:",
+        "panicked at",
+        "Out of memory",
+        "KVM internal error",
+        "KVM: entry failed",
+    ],
+    &["qemu"],
+];
+
 /// The tail of what a console printed.
 #[derive(Clone, Debug, Default)]
 pub struct Console {
@@ -46,26 +64,22 @@ impl Console {
             .fold(String::new(), |text, line| text + line + "\n")
     }
 
-    /// What says most about an end: from the first line that tells of a panic or of an error of the emulator, else the last lines.
+    /// What says most about an end: what tells of an error, else the last lines.
     pub fn gist(&self) -> String {
-        const MOST: usize = 3;
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
-        let telling = [
-            "Initramfs unpacking failed",
-            "Kernel panic",
-            "qemu",
-            "KVM internal error",
-            "KVM: entry failed",
-            "Out of memory",
-            "panicked at",
-            "Oops:",
-            "BUG:",
-            "double fault",
-        ];
-        let tells = |line: &&str| telling.iter().any(|words| line.contains(words));
-        let from = lines.iter().position(tells).unwrap_or(lines.len().saturating_sub(MOST));
-        lines[from..].iter().take(MOST).copied().collect::<Vec<_>>().join(" | ")
+        self.telling().unwrap_or_else(|| lines[lines.len().saturating_sub(QUOTED)..].join(" | "))
+    }
+
+    /// The first line that tells of an error of the guest, else one of the emulator; and those behind it.
+    pub fn telling(&self) -> Option<String> {
+        let text = self.text();
+        let lines: Vec<&str> = text.lines().collect();
+        // What an emulator warns of is no end.
+        let tells =
+            |line: &&str, all: &[&str]| all.iter().any(|words| line.contains(words)) && !line.contains("warning:");
+        let from = TELLING.iter().find_map(|all| lines.iter().position(|line| tells(line, all)))?;
+        Some(lines[from..].iter().take(QUOTED).copied().collect::<Vec<_>>().join(" | "))
     }
 
     /// What to do about it, where the console tells.
@@ -126,6 +140,17 @@ mod tests {
         assert_eq!(gist, "[ 0.2] Kernel panic - not syncing: no init | [ 0.3] CPU: 0 | [ 0.3] trace");
         assert_eq!(console("a\nb\nc\nd\ne").gist(), "c | d | e");
         assert_eq!(console("").gist(), "");
+        assert_eq!((console("").telling(), console("a\nb").telling()), (None, None));
+    }
+
+    #[test]
+    fn what_the_emulator_warns_of_does_not_hide_why_the_guest_ended() {
+        let warned = "qemu-system-x86_64: warning: TCG doesn't support requested feature\nqemu-system-x86_64: a word\n";
+        let panic = "[ 0.2] BUG: unable to handle page fault\n[ 0.3] Kernel panic - not syncing: Fatal exception\n";
+        assert_eq!(console(&(warned.to_owned() + panic)).gist(), panic.trim_end().replace('\n', " | "));
+        assert_eq!(console(warned).gist(), "qemu-system-x86_64: a word");
+        let only_a_warning = warned.lines().next().unwrap();
+        assert_eq!(console(only_a_warning).telling(), None);
     }
 
     #[test]

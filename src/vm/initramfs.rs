@@ -12,8 +12,10 @@ const DIRECTORIES: [&str; 5] = ["dev", "proc", "sys", "tmp", "run"];
 const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFCHR: u32 = 0o020_000;
-/// `/dev/console`.
-const CONSOLE: (u32, u32) = (5, 1);
+/// `/dev/console`, and the second serial port, for kernels without devtmpfs.
+const DEVICES: [(&str, (u32, u32)); 2] = [("dev/console", (5, 1)), ("dev/ttyS1", (4, 65))];
+/// A job takes a whole number of these: how long the names and paths in it are shall not show in what a guest executes.
+const JOB_BYTES: usize = 64 << 10;
 const PT_INTERP: u32 = 3;
 
 /// The archive of `init` and `job`.
@@ -27,9 +29,14 @@ pub fn archive(init: &[u8], job: &[u8]) -> Vec<u8> {
     for name in DIRECTORIES {
         put(name, S_IFDIR | 0o755, (0, 0), &[]);
     }
-    put("dev/console", S_IFCHR | 0o600, CONSOLE, &[]);
+    for (name, device) in DEVICES {
+        put(name, S_IFCHR | 0o600, device, &[]);
+    }
     put("init", S_IFREG | 0o755, (0, 0), init);
-    put(JOB, S_IFREG | 0o644, (0, 0), job);
+    // Blanks behind it are no part of JSON.
+    let mut padded = job.to_vec();
+    padded.resize(job.len().next_multiple_of(JOB_BYTES), b' ');
+    put(JOB, S_IFREG | 0o644, (0, 0), &padded);
     put("TRAILER!!!", 0, (0, 0), &[]);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes
@@ -117,9 +124,19 @@ mod tests {
             assert_eq!(archive.len() % 512, 0);
             let found = entries(&archive);
             let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
-            assert_eq!(names, ["dev", "proc", "sys", "tmp", "run", "dev/console", "init", JOB]);
-            assert_eq!((found[6].1, &found[6].2, &found[7].2), (0o100_755, &program, &job));
+            assert_eq!(names, ["dev", "proc", "sys", "tmp", "run", "dev/console", "dev/ttyS1", "init", JOB]);
+            assert_eq!((found[7].1, &found[7].2), (0o100_755, &program));
+            assert_eq!((found[6].1, &found[8].2[..job.len()]), (0o020_600, &job[..]));
         }
+    }
+
+    #[test]
+    fn a_job_takes_as_much_whatever_is_in_it() {
+        let size = |job: &str| archive(b"init", job.as_bytes()).len();
+        assert_eq!(size("{}"), size(&format!("{{\"argv\":[\"{}\"]}}", "x".repeat(5000))));
+        let found = entries(&archive(b"init", b"{\"a\":1}"));
+        let read: serde_json::Value = serde_json::from_slice(&found.last().unwrap().2).unwrap();
+        assert_eq!(read["a"], 1);
     }
 
     /// An ELF file of one program header.

@@ -36,6 +36,8 @@ pub struct Outcome {
     /// Where its run file is, or the results of its selftest, if it left any.
     pub dir: Option<PathBuf>,
     pub failure: Option<String>,
+    /// How earlier tries ended, oldest first.
+    pub deaths: Vec<String>,
     /// What its selftest came to.
     pub code: u8,
     pub interrupted: bool,
@@ -83,8 +85,8 @@ struct One<'a> {
 
 impl One<'_> {
     fn run(&self) -> Outcome {
-        let (mut wall, mut code) = (Duration::ZERO, 0);
-        let result = self.try_all(&mut wall, &mut code);
+        let (mut wall, mut code, mut deaths) = (Duration::ZERO, 0, Vec::new());
+        let result = self.try_all(&mut wall, &mut code, &mut deaths);
         let own = self.own_dir();
         let interrupted = matches!(result, Err(Trouble::Interrupted));
         let failure = match result {
@@ -93,12 +95,12 @@ impl One<'_> {
             Err(Trouble::Failed(message)) => Some(message),
         };
         match &failure {
-            Some(message) if !interrupted => self.say(message),
+            Some(message) if !interrupted => self.say(&format!("{message}{}", self.whole_console())),
             Some(_) => {}
             None => self.say(&format!("{} in {:.1} s", self.did(), wall.as_secs_f64())),
         }
         let kept = own.join(self.file_name()).exists().then_some(own);
-        Outcome { name: self.name(), dir: kept, failure, code, interrupted }
+        Outcome { name: self.name(), dir: kept, failure, deaths, code, interrupted }
     }
 
     fn did(&self) -> &'static str {
@@ -110,7 +112,7 @@ impl One<'_> {
         if self.plan.selftest.is_some() { KTAP } else { FILE_NAME }
     }
 
-    fn try_all(&self, wall: &mut Duration, code: &mut u8) -> Result<(), Trouble> {
+    fn try_all(&self, wall: &mut Duration, code: &mut u8, deaths: &mut Vec<String>) -> Result<(), Trouble> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Trouble::Interrupted);
         }
@@ -119,22 +121,28 @@ impl One<'_> {
         fs::create_dir_all(&own).map_err(|error| cannot_write(&own, &error))?;
         let mut tries = self.plan.accelerators.iter().peekable();
         while let Some(accelerator) = tries.next() {
-            let (booted, counts) = self.try_once(*accelerator, code)?;
+            let (booted, counts) = self.try_once(*accelerator, code, deaths)?;
             *wall = booted.wall;
             let error = match booted.result {
-                Ok(()) => return self.verify(counts),
+                Ok(()) => {
+                    let verified = self.verify(counts);
+                    if verified.is_err() {
+                        self.keep_console(&booted.console);
+                    }
+                    return verified;
+                }
                 Err(BootError::Interrupted) => return Err(Trouble::Interrupted),
                 Err(error) => error,
             };
-            let may_go_on = error.is_worth_a_retry() || *accelerator == Accelerator::Kvm;
+            self.keep_console(&booted.console);
             match tries.peek() {
-                Some(next) if may_go_on => {
+                Some(next) if self.may_try_again(&error, *accelerator) => {
                     let how = if **next == *accelerator { "trying again" } else { "going on under emulation" };
                     self.say(&format!("{error}; {how}"));
+                    deaths.push(error.to_string());
                     let _ = fs::remove_file(own.join(self.file_name()));
                 }
                 _ => {
-                    let _ = fs::write(own.join(CONSOLE), booted.console);
                     let remedy = if *accelerator == Accelerator::Kvm { NO_KVM } else { "" };
                     return Err(Trouble::Failed(format!("{error}{remedy}")));
                 }
@@ -143,10 +151,36 @@ impl One<'_> {
         Err(Trouble::Failed("nothing to run it on".to_owned()))
     }
 
+    /// Whether another try may end otherwise: the emulator, or KVM, may be to blame. What kills a kernel while its allocator is
+    /// tested is what that was to find.
+    fn may_try_again(&self, error: &BootError, accelerator: Accelerator) -> bool {
+        match self.plan.selftest {
+            Some(_) => error.is_of_the_boot() && error.died().is_some(),
+            None => error.died().is_some() || (accelerator == Accelerator::Kvm && error.is_of_the_boot()),
+        }
+    }
+
+    /// Where more of it is.
+    fn whole_console(&self) -> String {
+        let path = self.own_dir().join(CONSOLE);
+        let has_some = path.metadata().is_ok_and(|file| file.len() > 0);
+        if has_some { format!("; more of it in `{}`", path.display()) } else { String::new() }
+    }
+
+    /// What a guest said that did not end as it should; of several tries the last.
+    fn keep_console(&self, text: &str) {
+        let _ = fs::write(self.own_dir().join(CONSOLE), text);
+    }
+
     /// One boot, and what the plugin is to leave of it.
-    fn try_once(&self, accelerator: Accelerator, code: &mut u8) -> Result<(Booted, Option<MemoryFile>), Trouble> {
+    fn try_once(
+        &self,
+        accelerator: Accelerator,
+        code: &mut u8,
+        deaths: &[String],
+    ) -> Result<(Booted, Option<MemoryFile>), Trouble> {
         let hardware = self.plan.hardware(accelerator, self.boot);
-        let initramfs = self.initramfs(&hardware)?;
+        let initramfs = self.initramfs(&hardware, deaths)?;
         let counts = self.plan.plugin.as_ref().ok().filter(|_| accelerator == Accelerator::Tcg);
         let counts = counts.map(|path| Ok((path, memory_file("itlbench-counts", &[])?))).transpose()?;
         let boot = Boot {
@@ -166,16 +200,16 @@ impl One<'_> {
         Ok((booted, counts.map(|(_, file)| file)))
     }
 
-    fn initramfs(&self, hardware: &Hardware) -> Result<MemoryFile, Trouble> {
-        let guest = self.plan.guest(self.kernel, self.boot, hardware);
+    fn initramfs(&self, hardware: &Hardware, deaths: &[String]) -> Result<MemoryFile, Trouble> {
+        let guest = self.plan.guest(self.kernel, self.boot, hardware, deaths);
         let job = Job {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             marks: guest.is_emulated() && matches!(guest.fetches, Fetches::Modelled { .. }),
             guest,
-            workloads: self.plan.workloads.clone(),
+            workloads: self.plan.workloads(hardware.accelerator).to_vec(),
             seed: self.plan.seed.wrapping_add(u64::from(self.boot) - 1),
             choice: self.plan.choice.clone(),
-            argv: std::env::args().collect(),
+            argv: self.plan.argv.clone(),
             selftest: self.plan.selftest.clone(),
         };
         let job = serde_json::to_vec(&job).map_err(|error| Trouble::Failed(error.to_string()))?;

@@ -50,7 +50,7 @@ fn prepare() -> Result<(), Failure> {
         ("tmpfs", "/tmp"),
     ] {
         let mounted = mount(kind, target, kind, none, None);
-        // Without debugfs one source of page tables is missing, without devtmpfs the ports may be there all the same.
+        // Without debugfs one source of page tables is missing; without devtmpfs the archive has the ports.
         if let (Err(error), "proc" | "sysfs") = (mounted, kind) {
             return Err(Failure::HostCannot(format!("failed to mount {kind}: {error}")));
         }
@@ -99,7 +99,11 @@ impl Progress for Shared {
 }
 
 fn serve() -> Result<(), Failure> {
-    let port = Shared(Arc::new(Mutex::new(Port::new(open_port().map_err(|error| Failure::output(PORT, error))?))));
+    let port = open_port().map_err(|error| {
+        let remedy = "build the kernel with CONFIG_SERIAL_8250_CONSOLE and two ports (CONFIG_SERIAL_8250_RUNTIME_UARTS, 8250.nr_uarts)";
+        Failure::HostCannot(format!("failed to open the second serial port, `{PORT}`: {error}; {remedy}"))
+    })?;
+    let port = Shared(Arc::new(Mutex::new(Port::new(port))));
     port.say(&Said::Hello)?;
     let last = match job().and_then(|job| obey(job, &port)) {
         Ok(()) => Said::Done,

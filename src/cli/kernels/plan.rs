@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Accel, Args, NamedImage, selftest};
 use crate::cli::Failure;
+use crate::cli::shape::Shape;
 use crate::counters::Choice;
 use crate::model::geometry::Named;
 use crate::runfile::manifest::{Accelerator, Fetches, Guest};
@@ -33,7 +34,11 @@ pub struct Plan {
     pub kernels: Vec<Kernel>,
     pub boots: u32,
     pub seed: u64,
-    pub workloads: Vec<Spec>,
+    workloads: Vec<Spec>,
+    /// The same where nothing is timed.
+    emulated_workloads: Vec<Spec>,
+    /// The command line of all this.
+    pub argv: Vec<String>,
     pub choice: Choice,
     pub qemu: Qemu,
     /// The bytes of the guest's init.
@@ -71,19 +76,13 @@ impl Plan {
         let no_kvm = no_counting_guests(Path::new("/"));
         let accelerators = accelerators(args.accel, no_kvm.is_none());
         let emulated = accelerators[0] == Accelerator::Tcg;
-        let mut shape = args.shape.clone();
-        if emulated {
-            shape.trials = shape.trials.or(Some(EMULATED_TRIALS));
-            shape.samples = shape.samples.or(Some(EMULATED_SAMPLES));
-            // Nothing is timed: fillers in the kernel's own arm would only show in its direct map.
-            shape.fillers = shape.fillers.or(Some(FillerRule::Needed));
-        }
         let model = Named::find(&args.model).map_err(|error| Failure::Usage(error.to_string()))?;
         if let Some(plugin) = args.plugin.as_ref().filter(|plugin| !plugin.is_file()) {
             return Err(Failure::Usage(format!("there is no plugin at `{}`", plugin.display())));
         }
         let appended = appended(&args.append, &args.images)?;
-        let workloads = shape.specs(&args.workload)?;
+        let workloads = args.shape.specs(&args.workload)?;
+        let emulated_workloads = under_emulation(&args.shape).specs(&args.workload)?;
         if let (Accel::Kvm, Err(error)) = (args.accel, open_kvm(Path::new("/"))) {
             let remedy = "load kvm_intel or kvm_amd, or join the group `kvm`; --accel tcg emulates";
             return Err(Failure::HostCannot(format!("`/dev/kvm` cannot be opened: {error}; {remedy}")));
@@ -104,8 +103,10 @@ impl Plan {
         Ok(Self {
             kernels: kernels.collect(),
             boots: args.boots,
-            seed: shape.seed(),
+            seed: args.shape.seed(),
             workloads,
+            emulated_workloads,
+            argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             choice: args.counting.choice(),
             plugin: plugin(args, &qemu, cpus),
             model: model.name,
@@ -120,6 +121,14 @@ impl Plan {
             timeout: Duration::from_secs(args.timeout),
             jobs: args.jobs.map_or(at_once, |jobs| jobs as usize),
         })
+    }
+
+    /// What is measured there.
+    pub fn workloads(&self, accelerator: Accelerator) -> &[Spec] {
+        match accelerator {
+            Accelerator::Tcg => &self.emulated_workloads,
+            Accelerator::Kvm => &self.workloads,
+        }
     }
 
     /// The machine of a boot, from 1.
@@ -140,7 +149,8 @@ impl Plan {
     }
 
     /// What the run file says of its guest.
-    pub fn guest(&self, kernel: &Kernel, boot: u32, hardware: &Hardware) -> Guest {
+    /// `deaths`: how earlier tries ended.
+    pub fn guest(&self, kernel: &Kernel, boot: u32, hardware: &Hardware, deaths: &[String]) -> Guest {
         let accelerator = match hardware.accelerator {
             Accelerator::Tcg => "TCG",
             Accelerator::Kvm => "KVM",
@@ -157,6 +167,7 @@ impl Plan {
             append: kernel.append.clone(),
             seed: hardware.seed,
             fetches: self.fetches(hardware.accelerator),
+            deaths: deaths.to_vec(),
         }
     }
 
@@ -170,12 +181,23 @@ impl Plan {
 
     /// How long a boot may take.
     pub fn limits(&self, accelerator: Accelerator) -> Limits {
+        // Who gives a slow guest more time gives it more until there, too.
         let to_user_space = match accelerator {
-            Accelerator::Tcg => TO_USER_SPACE,
-            Accelerator::Kvm => TO_USER_SPACE_KVM,
+            Accelerator::Tcg => TO_USER_SPACE.max(self.timeout * 3 / 10),
+            Accelerator::Kvm => TO_USER_SPACE_KVM.max(self.timeout / 20),
         };
         Limits { to_user_space, whole: self.timeout }
     }
+}
+
+/// What is left open in `shape` as it serves under emulation.
+fn under_emulation(shape: &Shape) -> Shape {
+    let mut shape = shape.clone();
+    shape.trials = shape.trials.or(Some(EMULATED_TRIALS));
+    shape.samples = shape.samples.or(Some(EMULATED_SAMPLES));
+    // Nothing is timed: fillers in the kernel's own arm would only show in its direct map.
+    shape.fillers = shape.fillers.or(Some(FillerRule::Needed));
+    shape
 }
 
 /// The plugin that is used, or why none is.
@@ -238,9 +260,14 @@ fn no_counting_guests(root: &Path) -> Option<String> {
     if let Err(error) = open_kvm(root) {
         return Some(format!("`/dev/kvm` cannot be opened: {error}"));
     }
-    let devices = root.join("sys/bus/event_source/devices");
-    let counts = ["cpu", "cpu_core"].iter().any(|pmu| devices.join(pmu).exists());
-    (!counts).then(|| "this host has no PMU that a guest could use".to_owned())
+    // KVM gives guests no PMU on hybrid parts, whose core PMUs have other names, nor where it was told so (arch/x86/kvm/pmu.c,
+    // kvm_init_pmu_capability).
+    let counts = root.join("sys/bus/event_source/devices/cpu").exists();
+    let told = std::fs::read_to_string(root.join("sys/module/kvm/parameters/enable_pmu"));
+    match told.is_ok_and(|enabled| enabled.trim() == "N") {
+        true => Some("kvm.enable_pmu is off: guests have no PMU".to_owned()),
+        false => (!counts).then(|| "this host has no PMU that a guest could use".to_owned()),
+    }
 }
 
 fn open_kvm(root: &Path) -> std::io::Result<File> {
@@ -286,7 +313,16 @@ mod tests {
         std::fs::create_dir(root.path().join("dev")).unwrap();
         std::fs::write(root.path().join("dev/kvm"), "").unwrap();
         assert_eq!(why().unwrap(), "this host has no PMU that a guest could use");
-        std::fs::create_dir_all(root.path().join("sys/bus/event_source/devices/cpu_core")).unwrap();
+        let devices = root.path().join("sys/bus/event_source/devices");
+        std::fs::create_dir_all(devices.join("cpu_core")).unwrap();
+        assert_eq!(why().unwrap(), "this host has no PMU that a guest could use", "a hybrid part");
+        std::fs::create_dir_all(devices.join("cpu")).unwrap();
         assert_eq!(why(), None);
+        let parameters = root.path().join("sys/module/kvm/parameters");
+        std::fs::create_dir_all(&parameters).unwrap();
+        for (enabled, counts) in [("Y\n", true), ("N\n", false)] {
+            std::fs::write(parameters.join("enable_pmu"), enabled).unwrap();
+            assert_eq!(why().is_none(), counts, "{enabled}");
+        }
     }
 }

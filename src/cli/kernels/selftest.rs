@@ -66,6 +66,9 @@ fn document(outcomes: &[Outcome], results: &[String]) -> String {
         for line in result.lines() {
             let _ = writeln!(text, "  {line}");
         }
+        for death in &outcome.deaths {
+            let _ = writeln!(text, "# {}; tried again", outcome.named(death));
+        }
         if let Some(failure) = &outcome.failure {
             let _ = writeln!(text, "# {}", outcome.named(failure));
         }
@@ -84,7 +87,8 @@ mod tests {
     use super::*;
 
     fn outcome(name: &str, code: u8, failure: Option<&str>) -> Outcome {
-        Outcome { name: name.to_owned(), dir: None, failure: failure.map(str::to_owned), code, interrupted: false }
+        let failure = failure.map(str::to_owned);
+        Outcome { name: name.to_owned(), dir: None, failure, deaths: Vec::new(), code, interrupted: false }
     }
 
     #[test]
@@ -92,7 +96,7 @@ mod tests {
         let outcomes = [
             outcome("5.10", 0, None),
             outcome("6.12", 1, None),
-            outcome("7.2", 4, None),
+            Outcome { deaths: vec!["died".to_owned()], ..outcome("7.2", 4, None) },
             outcome("7.3", 0, Some("hung")),
         ];
         let results = [
@@ -103,7 +107,7 @@ mod tests {
         ];
         let text = document(&outcomes, &results.map(str::to_owned));
         let expected = "KTAP version 1\n1..4\n  KTAP version 1\n  1..1\n  ok 1 bytes\nok 1 5.10\n  KTAP version 1\n  1..1\n  not ok 1 bytes\n\
-                        not ok 2 6.12\nok 3 7.2 # SKIP every subtest was skipped\n  KTAP version 1\n  1..2\n# 7.3: hung\nnot ok 4 7.3\n";
+                        not ok 2 6.12\n# 7.2: died; tried again\nok 3 7.2 # SKIP every subtest was skipped\n  KTAP version 1\n  1..2\n# 7.3: hung\nnot ok 4 7.3\n";
         assert_eq!(text, expected);
     }
 

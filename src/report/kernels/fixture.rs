@@ -72,6 +72,7 @@ fn guest(kernel: &Kernel, boot: u32, emulator: String) -> Guest {
         append: kernel.append.to_owned(),
         seed: 6 + u64::from(boot),
         fetches: Fetches::Modelled { model: "zen3".to_owned() },
+        deaths: Vec::new(),
     }
 }
 

@@ -69,6 +69,16 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_that_came_to_a_run_at_the_second_try_says_why_not_at_the_first() {
+        let mut runs = fixture::runs();
+        let quiet = table(&Matrix::of(&runs, Vec::new()));
+        runs[1].manifest.guest.as_mut().unwrap().deaths = vec!["the guest died in trial 1".to_owned()];
+        let text = table(&Matrix::of(&runs, Vec::new()));
+        let line = "6.12, boot 1: what is shown is of another try; before, the guest died in trial 1";
+        assert!(text.contains(line) && !quiet.contains("another try"), "{text}");
+    }
+
+    #[test]
     fn a_matrix_in_which_nothing_booted_lists_its_failures() {
         let text = table(&Matrix::of(&[], fixture::failures()));
         assert!(text.contains("Failed:\n  - 6.1: the guest died"), "{text}");

@@ -124,6 +124,7 @@ fn guest() -> impl Strategy<Value = Guest> {
             append,
             seed,
             fetches,
+            deaths: Vec::new(),
         },
     )
 }
