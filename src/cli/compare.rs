@@ -9,7 +9,7 @@ use crate::compare::{Alarms, Comparison, Digest, Force, Gate};
 use crate::report::comparison::{self, View};
 
 /// Arguments of `itlbench compare`.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Run files of the baseline, or directories that hold a `run.jsonl`
     #[arg(required = true, value_name = "BASE")]

@@ -63,6 +63,21 @@ pub fn publish_matrix(dir: &Path, matrix: &Matrix<'_>) -> Result<Vec<PathBuf>, F
     Ok(files)
 }
 
+/// A matrix as stdout gets it.
+pub fn printed_matrix(matrix: &Matrix<'_>, format: Format) -> Result<String, Failure> {
+    Ok(match format {
+        Format::Text => kernels::table::table(matrix),
+        Format::Mail => kernels::mail::mail(matrix),
+        Format::Lkp => {
+            let message = "the grid of the 0-day robot holds times and events, and guests under emulation have none";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        Format::Markdown => markdown::markdown(&kernels::document::document(matrix, &[], &kernels::mail::mail(matrix))),
+        Format::Csv => kernels::csv::csv(matrix),
+        Format::Json => kernels::json::json(matrix).map_err(anyhow::Error::new)?,
+    })
+}
+
 /// A comparison as stdout gets it.
 pub fn printed_comparison(view: &View<'_>, format: Format) -> Result<String, Failure> {
     Ok(match format {
