@@ -50,10 +50,19 @@ is_cached() { [ -s "$(file_of "$1")" ] && [ -s "$(dirname "$(file_of "$1")")/ver
 
 # --- the archive -----------------------------------------------------------------------------------------------------
 
-# The URI of this host's mirror that has a suite matching the pattern; apt reads its own configuration best.
+# The URI of this host's mirror of Debian that has a suite matching the pattern; apt reads its own configuration best. Others
+# call suites of theirs `stable` too. Whose one is stands in its list; of lists that were never read apt knows no more than
+# where they are, and the first with a `main` is taken: what Debian has not signed is refused later.
 configured() {
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 2>/dev/null |
-        awk -v suites="^($1)\$" '$1 ~ /^(https?|ftp|file):/ && $2 ~ suites { sub("/$", "", $1); print $1; exit }'
+    local fields=$'\t$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)'
+    {
+        apt-get indextargets --format "\$(ORIGIN)$fields" 'Created-By: Packages' || true
+        apt-get indextargets --no-release-info --format "unread$fields" 'Created-By: Packages' || true
+    } 2>/dev/null | awk -F '\t' -v suites="^($1)\$" '
+        { sub("/$", "", $2) }
+        found || $2 ~ /^cdrom:| / || $3 !~ suites || $4 != "main" { next }
+        $1 == "Debian" || $1 == "unread" && !($2 in others) { print $2; found = 1 }
+        $1 != "" && $1 !~ /^\$/ { others[$2] }'
 }
 
 find_archive() {
@@ -73,6 +82,16 @@ find_archive() {
         done
     fi
     [ -s "$keyring" ] || die 3 "failed to find the archive's keys; install debian-archive-keyring, or name them: KEYRING=FILE"
+}
+
+# A host whose mirror stands still has to accept old lists. That is its administrator's choice, and what it means for ours is said.
+say_whether_dates_count() {
+    local option
+    for option in Acquire::Check-Valid-Until Acquire::Check-Date; do
+        [ "$(apt-config shell is "$option/b" 2>/dev/null)" = "is='false'" ] || continue
+        say "this host's apt accepts lists past their date ($option), so the versions may be old"
+        break
+    done
 }
 
 # Runs a program of apt on the sources of $1 only, and on no package of this host. Proxies and the like stay as this host
@@ -98,6 +117,7 @@ Dir::Etc::preferencesparts "/dev/null";
 Dir::Etc::trusted "/dev/null";
 Dir::Etc::trustedparts "/dev/null";
 Dir::Log "$1";
+APT::Default-Release "";
 APT::Architecture "amd64";
 #clear APT::Architectures;
 APT::Architectures { "amd64"; };
@@ -143,7 +163,10 @@ lists() {
 
 # A field of the newest version of a package; empty if there is no such package.
 field() { # sources, package, field
-    apt "$1" apt-cache show --no-all-versions "$2" 2>/dev/null | sed -n "s/^$3: //p" | head -n 1
+    local record
+    record=$(apt "$1" apt-cache show --no-all-versions "$2" 2>"$work/log") || grep -q '^E: No packages found' "$work/log" ||
+        die 1 "failed to look up $2: $(why)"
+    sed -n "s/^$3: //p" <<<"$record" | head -n 1
 }
 
 # Downloads a package of the sources $1.
@@ -203,18 +226,19 @@ fetch_kernel() {
     lists "$name" $(suites_of "$name")
     version=$(field "$name" linux-image-cloud-amd64 Version)
     short=$(short_name "$version")
-    case $name in
-    newest-rc)
-        if [[ $version != *~rc* ]]; then
-            [ "$asked" -eq 0 ] || die 1 "the archive has no release candidate at present"
-            say 'the archive has no release candidate at present; going on without'
-            return
-        fi
+    case $name:$version in
+    newest-rc:*~rc*) ;;
+    newest-rc:*)
+        [ "$asked" -eq 0 ] || die 1 "the archive has no release candidate at present"
+        say 'the archive has no release candidate at present; going on without'
+        return
         ;;
-    newest) [ -n "$version" ] || die 1 "the archive has no linux-image-cloud-amd64 in $(suites_of "$name")" ;;
+    *:) die 1 "the archive has no linux-image-cloud-amd64 in $(suites_of "$name")" ;;
+    newest:*) ;;
     *) [ "$short" = "$name" ] || die 1 "the archive has no kernel $name any more, but \`$version\` in its place" ;;
     esac
-    image=$(field "$name" linux-image-cloud-amd64 Depends | grep -oE 'linux-image-[0-9][^ ,]*' | head -n 1) ||
+    depends=$(field "$name" linux-image-cloud-amd64 Depends)
+    image=$(grep -oE 'linux-image-[0-9][^ ,]*' <<<"$depends" | head -n 1) ||
         die 1 "failed to tell from linux-image-cloud-amd64 $version which kernel it is"
     # Newer packages leave image and configuration to packages of their own; which one has the latter has changed.
     depends=$(field "$name" "$image" Depends)
@@ -304,6 +328,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     work=$(mktemp -d "$cache/.fetch.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM HUP
+    say_whether_dates_count
     for name in "${missing[@]}"; do
         # Another call may have been faster.
         if [ "$refresh" = yes ] || ! is_cached "$name"; then

@@ -1,31 +1,19 @@
 //! `scripts/kernels.sh` without a network: what it refuses, and what it takes from its cache.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
+
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn fetch(cache: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new("bash");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kernels.sh")).args(args);
-    // A mirror that refuses at once: a test that asked the network would fail.
-    command.env("XDG_CACHE_HOME", cache).env("MIRROR", "http://127.0.0.1:1/debian").env_remove("SECURITY_MIRROR");
-    command.envs(environment.iter().copied()).output().unwrap()
-}
+use archive::{Archive, fetch, has_apt, has_gpg, loader, path_with};
 
 /// Exit code and the one line of complaint.
 fn refusal(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8_lossy(&output.stderr);
     (output.status.code(), text.lines().last().unwrap_or_default().to_owned())
-}
-
-fn has_apt() -> bool {
-    let has = Command::new("apt-get").arg("--version").output().is_ok_and(|output| output.status.success())
-        && Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists();
-    if !has {
-        println!("SKIP no apt with the keys of the Debian archive on this host");
-    }
-    has
 }
 
 fn put(dir: &Path, file: &str, version: &str) {
@@ -34,17 +22,32 @@ fn put(dir: &Path, file: &str, version: &str) {
     fs::write(dir.join("version"), format!("{version}\n")).unwrap();
 }
 
+/// A qemu with a C library of its own.
+fn put_qemu(root: &Path, version: &str, libc: &str) {
+    put(&root.join("qemu"), "qemu-system-x86_64", version);
+    loader(&root.join("qemu/root/usr/lib/x86_64-linux-gnu"), libc);
+}
+
+/// A cache of which no program runs on this host for want of a newer C library.
+fn cache_with_qemu() -> (tempfile::TempDir, PathBuf) {
+    let cache = tempfile::tempdir().unwrap();
+    let root = cache.path().canonicalize().unwrap().join("itlbench");
+    put_qemu(&root, "1:10.0.2", "2.99");
+    (cache, root)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn what_is_in_the_cache_is_taken_without_asking_the_network() {
-    let cache = tempfile::tempdir().unwrap();
-    let root = cache.path().join("itlbench");
+    let (cache, root) = cache_with_qemu();
     put(&root.join("kernels/6.12"), "vmlinuz", "6.12.1-1");
     put(&root.join("kernels/7.2"), "vmlinuz", "7.2.13-1");
-    put(&root.join("qemu"), "qemu-system-x86_64", "1:10.0.2");
-    std::os::unix::fs::symlink("7.2", root.join("kernels/newest")).unwrap();
+    symlink("7.2", root.join("kernels/newest")).unwrap();
     let output = fetch(cache.path(), &["6.12", "newest", "qemu"], &[]);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let root = root.canonicalize().unwrap();
     let root = root.display();
     let expected = format!(
         "6.12\t{root}/kernels/6.12/vmlinuz\t6.12.1-1\nnewest\t{root}/kernels/7.2/vmlinuz\t7.2.13-1\n\
@@ -53,39 +56,32 @@ fn what_is_in_the_cache_is_taken_without_asking_the_network() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
 
+/// What the matrix hands to `itlbench`, without the cache's own path.
+fn matrix(cache: &Path, root: &Path) -> String {
+    let mut command = Command::new("bash");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/matrix.sh")).args(["echo", "the.so", "--boots", "2"]);
+    let output = command.env("XDG_CACHE_HOME", cache).env("MIRROR", "file:///nonexistent").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap().replace(root.to_str().unwrap(), "")
+}
+
 #[test]
 fn the_matrix_names_every_kernel_and_the_newest_twice() {
-    let cache = tempfile::tempdir().unwrap();
-    let root = cache.path().join("itlbench");
+    let (cache, root) = cache_with_qemu();
     for (name, version) in
         [("5.10", "5.10.1-1"), ("6.1", "6.1.1-1"), ("6.12", "6.12.1-1"), ("7.2", "7.2.1-1"), ("7.3-rc7", "7.3~rc7-1")]
     {
         put(&root.join("kernels").join(name), "vmlinuz", version);
     }
-    put(&root.join("qemu"), "qemu-system-x86_64", "1:10.0.2");
     for (link, to) in [("newest", "7.2"), ("newest-rc", "7.3-rc7")] {
-        std::os::unix::fs::symlink(to, root.join("kernels").join(link)).unwrap();
+        symlink(to, root.join("kernels").join(link)).unwrap();
     }
-    let mut command = Command::new("bash");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/matrix.sh")).args(["echo", "the.so", "--boots", "2"]);
-    let output =
-        command.env("XDG_CACHE_HOME", cache.path()).env("MIRROR", "http://127.0.0.1:1/debian").output().unwrap();
-    let root = root.canonicalize().unwrap();
-    let image = |name: &str, dir: &str| format!("{name}={}/kernels/{dir}/vmlinuz", root.display());
-    let images = [
-        image("5.10", "5.10"),
-        image("6.1", "6.1"),
-        image("6.12", "6.12"),
-        image("7.2", "7.2"),
-        image("7.3-rc7", "7.3-rc7"),
-        image("7.3-4k", "7.3-rc7"),
-    ];
-    let expected = format!(
-        "kernels --plugin the.so --qemu {}/qemu/qemu-system-x86_64 --append 7.3-4k:nohugevmalloc --boots 2 {}\n",
-        root.display(),
-        images.join(" ")
+    assert_eq!(
+        matrix(cache.path(), &root),
+        "kernels --plugin the.so --qemu /qemu/qemu-system-x86_64 --append 7.3-4k:nohugevmalloc --boots 2 \
+         5.10=/kernels/5.10/vmlinuz 6.1=/kernels/6.1/vmlinuz 6.12=/kernels/6.12/vmlinuz 7.2=/kernels/7.2/vmlinuz \
+         7.3-rc7=/kernels/7.3-rc7/vmlinuz 7.3-4k=/kernels/7.3-rc7/vmlinuz\n"
     );
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
 
 #[test]
@@ -119,140 +115,6 @@ fn a_mirror_that_does_not_answer_is_named_and_nothing_is_left() {
     let left: Vec<_> = fs::read_dir(cache.path().join("itlbench")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
     assert_eq!(fs::read_dir(cache.path().join("itlbench/kernels")).unwrap().count(), 0);
-}
-
-/// Runs a program to its good end and gives its standard output.
-fn done(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-/// An archive of one suite with a release candidate of packages that hold a line each, signed by a key of its own.
-struct Archive {
-    dir: tempfile::TempDir,
-}
-
-const VERSION: &str = "7.3~rc7-1~exp1";
-
-impl Archive {
-    fn new() -> Self {
-        let archive = Self { dir: tempfile::tempdir().unwrap() };
-        let keys = archive.dir.path().join("keys");
-        fs::create_dir(&keys).unwrap();
-        fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        archive.key("archive");
-        let of = |part: &str| format!("linux-{part}-7.3-cloud-amd64 (= {VERSION})");
-        let module = |file: &str| format!("usr/lib/modules/7.3-cloud-amd64/{file}");
-        let packages = [
-            archive.package("linux-image-cloud-amd64", &of("image"), "usr/share/doc/meta"),
-            archive.package(
-                "linux-image-7.3-cloud-amd64",
-                &format!("{}, {}", of("binary"), of("base")),
-                "usr/share/doc/image",
-            ),
-            archive.package("linux-binary-7.3-cloud-amd64", "dpkg", &module("vmlinuz")),
-            archive.package("linux-base-7.3-cloud-amd64", "dpkg", &module("config")),
-        ];
-        let suite = archive.debian().join("dists/experimental");
-        fs::create_dir_all(suite.join("main/binary-amd64")).unwrap();
-        fs::write(suite.join("main/binary-amd64/Packages"), packages.concat()).unwrap();
-        archive.sign("archive");
-        archive
-    }
-
-    fn debian(&self) -> std::path::PathBuf {
-        self.dir.path().join("debian")
-    }
-
-    fn gpg(&self, args: &[&str]) -> Vec<u8> {
-        done(
-            Command::new("gpg")
-                .arg("--homedir")
-                .arg(self.dir.path().join("keys"))
-                .args(["--batch", "--quiet"])
-                .args(args),
-        )
-    }
-
-    fn key(&self, name: &str) {
-        self.gpg(&["--passphrase", "", "--quick-gen-key", &format!("{name}@example.org"), "ed25519", "sign", "never"]);
-        let key = self.gpg(&["--export", &format!("{name}@example.org")]);
-        fs::write(self.dir.path().join(format!("{name}.gpg")), key).unwrap();
-    }
-
-    /// Builds a package and gives its entry in the list.
-    fn package(&self, name: &str, depends: &str, file: &str) -> String {
-        let root = self.dir.path().join(name);
-        let control = format!(
-            "Package: {name}\nVersion: {VERSION}\nArchitecture: amd64\nMaintainer: none <none@example.org>\n\
-             Depends: {depends}\nDescription: a line\n"
-        );
-        for (path, text) in [("DEBIAN/control", control.as_str()), (file, name)] {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let pool = self.debian().join("pool");
-        fs::create_dir_all(&pool).unwrap();
-        let deb = pool.join(format!("{name}.deb"));
-        done(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&root).arg(&deb));
-        format!("{control}Filename: pool/{name}.deb\n{}\n", size_and_sum(&deb))
-    }
-
-    fn sign(&self, key: &str) {
-        let suite = self.debian().join("dists/experimental");
-        let list = suite.join("main/binary-amd64/Packages");
-        let (size, sum) = measure(&list);
-        let date = String::from_utf8(done(Command::new("date").arg("-Ru").env("LC_ALL", "C"))).unwrap();
-        let release = format!(
-            "Suite: experimental\nCodename: experimental\nDate: {date}Architectures: amd64\nComponents: main\n\
-             SHA256:\n {sum} {size} main/binary-amd64/Packages\n"
-        );
-        fs::write(suite.join("Release"), release).unwrap();
-        let _ = fs::remove_file(suite.join("InRelease"));
-        let file = |name: &str| suite.join(name).display().to_string();
-        self.gpg(&[
-            "--local-user",
-            &format!("{key}@example.org"),
-            "--output",
-            &file("InRelease"),
-            "--clearsign",
-            &file("Release"),
-        ]);
-        fs::remove_file(suite.join("Release")).unwrap();
-    }
-
-    fn fetch(&self, cache: &Path, args: &[&str]) -> Output {
-        let mirror = format!("file://{}", self.debian().display());
-        let keys = self.dir.path().join("archive.gpg");
-        fetch(cache, args, &[("MIRROR", &mirror), ("KEYRING", keys.to_str().unwrap())])
-    }
-}
-
-impl Drop for Archive {
-    fn drop(&mut self) {
-        let _ =
-            Command::new("gpgconf").arg("--homedir").arg(self.dir.path().join("keys")).args(["--kill", "all"]).status();
-    }
-}
-
-fn measure(file: &Path) -> (usize, String) {
-    let sum = String::from_utf8(done(Command::new("sha256sum").arg(file))).unwrap();
-    (fs::read(file).unwrap().len(), sum.split_whitespace().next().unwrap().to_owned())
-}
-
-fn size_and_sum(file: &Path) -> String {
-    let (size, sum) = measure(file);
-    format!("Size: {size}\nSHA256: {sum}\n")
-}
-
-fn has_gpg() -> bool {
-    let has = Command::new("gpg").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !has {
-        println!("SKIP no gpg on this host to sign an archive with");
-    }
-    has
 }
 
 #[test]
@@ -304,9 +166,89 @@ fn what_another_key_signed_is_refused() {
     }
     let (archive, cache) = (Archive::new(), tempfile::tempdir().unwrap());
     archive.key("stranger");
-    archive.sign("stranger");
+    archive.sign("experimental", "stranger", "");
     let (code, line) = refusal(&archive.fetch(cache.path(), &["newest-rc"]));
     assert_eq!(code, Some(1));
     assert!(line.starts_with("kernels: failed to read the lists of experimental: "), "{line}");
     assert_eq!(fs::read_dir(cache.path().join("itlbench/kernels")).unwrap().count(), 0);
+}
+
+#[test]
+fn lists_past_their_date_are_refused_unless_this_host_takes_them_which_is_said() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let archive = Archive::new();
+    let fetch_where = |conf: &str| {
+        let (cache, host) = (tempfile::tempdir().unwrap(), archive.host(conf, ""));
+        archive.fetch_with(cache.path(), &["newest-rc"], &[("APT_CONFIG", &host)])
+    };
+    let output = fetch_where("");
+    assert!(output.status.success() && !stderr(&output).contains("past their date"), "{output:?}");
+    archive.sign("experimental", "archive", "Valid-Until: Thu, 01 Jan 2026 00:00:00 +0000\n");
+    let (code, line) = refusal(&fetch_where(""));
+    assert!(code == Some(1) && line.contains("is expired"), "{line}");
+    for option in ["Acquire::Check-Valid-Until", "Acquire::Check-Date"] {
+        let output = fetch_where(&format!("{option} \"no\";"));
+        let said = stderr(&output);
+        let wanted =
+            format!("kernels: this host's apt accepts lists past their date ({option}), so the versions may be old\n");
+        assert!(output.status.success() && said.matches(&wanted).count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn the_mirror_is_the_one_of_debian_whoever_else_has_such_a_suite() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let archive = Archive::new();
+    let (ours, keys) = (archive.uri(), archive.path("archive.gpg"));
+    let sources = |ours: &str| {
+        format!(
+            "deb cdrom:[Debian_12]/ bookworm main\ndeb http://127.0.0.1:1/docker bookworm stable\n\
+             deb http://127.0.0.1:1/chrome stable main\ndeb {ours} bookworm main\n"
+        )
+    };
+    let fetch_from = |host: &str| {
+        let cache = tempfile::tempdir().unwrap();
+        let environment = [("MIRROR", ""), ("KEYRING", keys.to_str().unwrap()), ("APT_CONFIG", host)];
+        stderr(&fetch(cache.path(), &["newest-rc"], &environment))
+    };
+    let host = archive.host("", &sources(&ours));
+    archive.read_by_host("http://127.0.0.1:1/chrome", "stable", "Google LLC");
+    // Whose the lists are of which none was read, nobody knows.
+    let said = fetch_from(&host);
+    assert!(said.contains("fetching linux-base-7.3-cloud-amd64"), "{said}");
+    archive.read_by_host(&ours, "bookworm", "Debian");
+    let said = fetch_from(&host);
+    assert!(said.contains("fetching linux-base-7.3-cloud-amd64"), "{said}");
+    // A list of mirrors, as Debian's cloud images have it.
+    let list = archive.path("mirrors.list");
+    fs::write(&list, format!("{ours}\n")).unwrap();
+    let said = fetch_from(&archive.host("", &sources(&format!("mirror+file:{}", list.display()))));
+    assert!(said.contains("fetching linux-base-7.3-cloud-amd64"), "{said}");
+}
+
+#[test]
+fn a_release_that_this_host_prefers_does_not_matter_and_what_apt_says_is_quoted() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let archive = Archive::new();
+    let host = archive.host("APT::Default-Release \"bookworm\";", "");
+    let fetch = |args: &[&str], more: &[(&str, &str)]| {
+        let cache = tempfile::tempdir().unwrap();
+        archive.fetch_with(cache.path(), args, more)
+    };
+    let output = fetch(&["newest-rc"], &[("APT_CONFIG", &host)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let path = path_with(&archive.path("bin"), "apt-cache", "echo 'E: the cache is full' >&2; exit 100");
+    let (code, line) = refusal(&fetch(&["newest-rc"], &[("PATH", &path)]));
+    let quoted = "kernels: failed to look up linux-image-cloud-amd64: the cache is full";
+    assert_eq!((code, line.as_str()), (Some(1), quoted));
+    archive.suite("sid", "");
+    let (code, line) = refusal(&fetch(&["newest"], &[]));
+    let lacks = "kernels: the archive has no linux-image-cloud-amd64 in sid";
+    assert_eq!((code, line.as_str()), (Some(1), lacks));
 }
