@@ -3,6 +3,8 @@
 #   bash scripts/kernels.sh [--refresh] [5.10|6.1|6.12|newest|newest-rc|qemu]..     all of them if none is named
 # What is in the cache is taken from there; --refresh asks the archive for what is new. Prints a line for each: name, file,
 # version, with tabs between. Versions are the archive's newest; every package is verified against its signed hashes.
+# Where names are given, each of them has to be had. Otherwise what cannot be had is said, and the rest goes on without it, as
+# long as there are a kernel and a qemu.
 #   MIRROR=URL           a mirror of Debian; otherwise the one this host is set up with
 #   SECURITY_MIRROR=URL  the one of its security updates; otherwise that of this host, or MIRROR with `-security` behind
 #   KEYRING=FILE         the archive's keys; otherwise those of the package debian-archive-keyring
@@ -14,11 +16,14 @@ all=(5.10 6.1 6.12 newest newest-rc qemu)
 # What a call with everything needs while it runs.
 need_mb=600
 
+# Where `die` leaves its message for somebody who goes on.
+reason=
+
 say() { echo "kernels: $*" >&2; }
 die() { # exit code, message
     local code=$1
     shift
-    say "$*"
+    if [ -n "$reason" ]; then echo "$*" >"$reason"; else say "$*"; fi
     exit "$code"
 }
 
@@ -309,37 +314,68 @@ fetch_qemu() {
 
 # --- main ------------------------------------------------------------------------------------------------------------
 
-missing=()
+fetch() {
+    local free_mb
+    find_archive
+    free_mb=$(df -Pm "$cache" | awk 'END { print $4 }')
+    [ "$free_mb" -ge "$need_mb" ] || die 1 "\`$cache\` has $free_mb MB free, $need_mb MB are needed"
+    if [ "$1" = qemu ]; then fetch_qemu; else fetch_kernel "$1"; fi
+}
+
+# Where nothing was named, a suite that has gone away does not take the others with it.
+try() {
+    local code why says="going on without $1: "
+    # In a condition, the first step that fails would not end the subshell.
+    set +e
+    (
+        set -e
+        trap 'exit 130' INT TERM HUP
+        reason=$work/reason
+        fetch "$1"
+    )
+    code=$?
+    set -e
+    [ "$code" -ne 0 ] || return 0
+    [[ ! $code =~ ^(129|130|143)$ ]] || exit 130
+    why=$(cat "$work/reason" 2>/dev/null) || why="it ended with $code"
+    rm -rf "$work/reason" "${work:?}/$1"
+    ! is_cached "$1" || says="keeping $1 $(version_of "$1"): "
+    [ "$code" -ne 3 ] || failed=3 says=
+    say "$says$why"
+}
+
+missing=() failed=1
 for name in "${wanted[@]}"; do
-    if [ "$refresh" = yes ] || ! is_cached "$name"; then
-        missing+=("$name")
-    fi
+    [ "$refresh" != yes ] && is_cached "$name" || missing+=("$name")
 done
 
 if [ ${#missing[@]} -gt 0 ]; then
-    find_archive
+    [ "$asked" -eq 0 ] || find_archive
     mkdir -p "$kernels" 2>/dev/null || die 1 "failed to create \`$kernels\`"
     exec 9>"$cache/.lock" || die 1 "failed to write into \`$cache\`"
     flock -n 9 || { say 'another call is fetching; waiting for it' && flock 9; }
     # Under the lock, so these are left over from calls that were killed.
     rm -rf "$cache"/.fetch.*
-    free_mb=$(df -Pm "$cache" | awk 'END { print $4 }')
-    [ "$free_mb" -ge "$need_mb" ] || die 1 "\`$cache\` has $free_mb MB free, $need_mb MB are needed"
     work=$(mktemp -d "$cache/.fetch.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM HUP
     say_whether_dates_count
     for name in "${missing[@]}"; do
         # Another call may have been faster.
-        if [ "$refresh" = yes ] || ! is_cached "$name"; then
-            case $name in
-            qemu) fetch_qemu ;;
-            *) fetch_kernel "$name" ;;
-            esac
-        fi
+        [ "$refresh" = yes ] || ! is_cached "$name" || continue
+        if [ "$asked" -gt 0 ]; then fetch "$name"; else try "$name"; fi
+        # What this host cannot, it cannot for the others either.
+        [ "$failed" -ne 3 ] || break
     done
 fi
 
+there=
 for name in "${wanted[@]}"; do
-    ! is_cached "$name" || printf '%s\t%s\t%s\n' "$name" "$(realpath "$(file_of "$name")")" "$(version_of "$name")"
+    is_cached "$name" || continue
+    printf '%s\t%s\t%s\n' "$name" "$(realpath "$(file_of "$name")")" "$(version_of "$name")"
+    there+=" $name"
 done
+if [ "$asked" -eq 0 ]; then
+    [[ $there == *qemu ]] || die "$failed" 'there is no qemu'
+    [[ $there == *' '*' '* ]] || die "$failed" 'there is no kernel'
+fi

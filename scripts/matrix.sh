@@ -14,7 +14,7 @@ if [ "${1:-}" = --refresh ]; then
 fi
 fetched=$(bash scripts/kernels.sh "${refresh[@]}")
 
-images=() more=(--plugin "$plugin")
+images=() newest='' more=(--plugin "$plugin")
 # A selftest has no windows for it.
 [[ " $* " != *" --selftest "* ]] || more=()
 while IFS=$'\t' read -r name path _; do
@@ -23,12 +23,14 @@ while IFS=$'\t' read -r name path _; do
     qemu) more+=(--qemu "$path") ;;
     *) images+=("$short=$path") ;;
     esac
+    # A release candidate comes last, if there is one.
+    [[ $name != newest* ]] || newest=$short=$path
 done <<<"$fetched"
-# The newest comes last: a release candidate if there is one.
-newest=${images[-1]}
 # 7.3-4k of 7.3-rc7: short, so that tables have room for it; the list of kernels says what it was booted with.
-small=${newest%%=*} small=${small%%-*}-4k
-images+=("$small=${newest#*=}")
-more+=(--append "$small:nohugevmalloc")
+if [ -n "$newest" ]; then
+    small=${newest%%=*} small=${small%%-*}-4k
+    images+=("$small=${newest#*=}")
+    more+=(--append "$small:nohugevmalloc")
+fi
 
 exec "$binary" kernels "${more[@]}" "$@" "${images[@]}"

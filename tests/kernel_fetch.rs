@@ -4,11 +4,13 @@
 mod archive;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use archive::{Archive, fetch, has_apt, has_gpg, loader, path_with};
+use archive::{Archive, fetch, has_apt, has_gpg, loader, path_with, script};
 
 /// Exit code and the one line of complaint.
 fn refusal(output: &Output) -> (Option<i32>, String) {
@@ -38,6 +40,11 @@ fn cache_with_qemu() -> (tempfile::TempDir, PathBuf) {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn names(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -82,6 +89,17 @@ fn the_matrix_names_every_kernel_and_the_newest_twice() {
          5.10=/kernels/5.10/vmlinuz 6.1=/kernels/6.1/vmlinuz 6.12=/kernels/6.12/vmlinuz 7.2=/kernels/7.2/vmlinuz \
          7.3-rc7=/kernels/7.3-rc7/vmlinuz 7.3-4k=/kernels/7.3-rc7/vmlinuz\n"
     );
+}
+
+#[test]
+fn the_matrix_boots_what_can_be_had() {
+    if !has_apt() {
+        return;
+    }
+    let (cache, root) = cache_with_qemu();
+    put(&root.join("kernels/6.12"), "vmlinuz", "6.12.1-1");
+    let boots = "kernels --plugin the.so --qemu /qemu/qemu-system-x86_64 --boots 2 6.12=/kernels/6.12/vmlinuz\n";
+    assert_eq!(matrix(cache.path(), &root), boots, "and no small pages for a kernel that is not the newest");
 }
 
 #[test]
@@ -198,6 +216,73 @@ fn lists_past_their_date_are_refused_unless_this_host_takes_them_which_is_said()
 }
 
 #[test]
+fn a_suite_that_has_gone_takes_no_other_with_it() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let (archive, (cache, root)) = (Archive::new(), cache_with_qemu());
+    archive.kernel("sid", "7.2.13-1");
+    put(&root.join("kernels/6.12"), "vmlinuz", "6.12.1-1");
+    let output = archive.fetch(cache.path(), &[]);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(names(&output), ["6.12", "newest", "newest-rc", "qemu"]);
+    for (name, suites) in [("5.10", "bullseye-security"), ("6.1", "bookworm bookworm-security")] {
+        let wanted = format!("kernels: going on without {name}: failed to read the lists of {suites}: ");
+        assert!(said.lines().any(|line| line.starts_with(&wanted)), "{said}");
+    }
+    let output = archive.fetch(cache.path(), &["--refresh"]);
+    let said = stderr(&output);
+    assert!(output.status.success() && said.contains("kernels: keeping 6.12 6.12.1-1: failed to read"), "{said}");
+    assert_eq!(names(&output), ["6.12", "newest", "newest-rc", "qemu"]);
+    let (code, line) = refusal(&archive.fetch(cache.path(), &["newest", "5.10"]));
+    assert!(code == Some(1) && line.starts_with("kernels: failed to read the lists of bullseye-security"), "{line}");
+}
+
+#[test]
+fn nothing_goes_on_without_any_kernel_or_without_qemu() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let (archive, empty) = (Archive::new(), tempfile::tempdir().unwrap());
+    let output = archive.fetch(empty.path(), &[]);
+    assert_eq!(refusal(&output), (Some(1), "kernels: there is no qemu".to_owned()));
+    assert_eq!(names(&output), ["newest-rc"], "what could be had is there for the next call");
+    let (cache, root) = cache_with_qemu();
+    let gone = [("MIRROR", "file:///nonexistent")];
+    assert_eq!(refusal(&fetch(cache.path(), &[], &gone)), (Some(1), "kernels: there is no kernel".to_owned()));
+    // What this host lacks, it lacks for every one of them.
+    let keyless = [("KEYRING", "/nonexistent")];
+    let output = fetch(cache.path(), &[], &keyless);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(stderr(&output).matches("debian-archive-keyring").count(), 1, "{}", stderr(&output));
+    put(&root.join("kernels/6.12"), "vmlinuz", "6.12.1-1");
+    assert_eq!(names(&fetch(cache.path(), &[], &keyless)), ["6.12", "qemu"]);
+}
+
+#[test]
+fn an_interrupt_ends_the_call_and_not_one_kernel() {
+    if !has_apt() {
+        return;
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}/debian", silent.local_addr().unwrap());
+    let (cache, root) = cache_with_qemu();
+    put(&root.join("kernels/6.12"), "vmlinuz", "6.12.1-1");
+    let mut command = script(cache.path(), &[], &[("MIRROR", &mirror), ("no_proxy", "127.0.0.1")]);
+    let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = silent.accept().unwrap();
+    let group = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    rustix::process::kill_process_group(group, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(asked);
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && !stderr(&output).contains("going on"), "{}", stderr(&output));
+    let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".fetch")), "{left:?}");
+}
+
+#[test]
 fn the_mirror_is_the_one_of_debian_whoever_else_has_such_a_suite() {
     if !has_apt() || !has_gpg() {
         return;
@@ -251,4 +336,27 @@ fn a_release_that_this_host_prefers_does_not_matter_and_what_apt_says_is_quoted(
     let (code, line) = refusal(&fetch(&["newest"], &[]));
     let lacks = "kernels: the archive has no linux-image-cloud-amd64 in sid";
     assert_eq!((code, line.as_str()), (Some(1), lacks));
+}
+
+#[test]
+fn the_check_skips_guests_only_where_nothing_can_be_fetched() {
+    let (cache, root) = cache_with_qemu();
+    let run = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run")).unwrap();
+    let (_, rest) = run.split_once("\nfetch_kernels() {\n").unwrap();
+    let step = format!("fetch_kernels() {{\n{}\n}}\nfetch_kernels", rest.split_once("\n}\n").unwrap().0);
+    let check = |ends_with: i32| {
+        archive::program(&cache.path().join("scripts/kernels.sh"), &format!("exit {ends_with}"));
+        let mut command = Command::new("bash");
+        let output =
+            command.args(["-c", &step]).current_dir(cache.path()).env("XDG_CACHE_HOME", cache.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let ended = "scripts/kernels.sh ended with 1, see above (124: it took more than 300 s)\n";
+    put(&root.join("kernels/6.12"), "vmlinuz", "6.12.1-1");
+    assert_eq!(check(1), (Some(1), format!("{ended}SKIP the vm tier: it lacks 5.10 newest\n")));
+    assert_eq!(check(0), (Some(0), "the vm tier fails for lack of 5.10 newest, see above\n".to_owned()));
+    put(&root.join("kernels/5.10"), "vmlinuz", "5.10.1-1");
+    put(&root.join("kernels/newest-rc"), "vmlinuz", "7.3~rc7-1");
+    assert_eq!(check(1), (Some(0), format!("{ended}the vm tier takes what is in the cache\n")));
+    assert_eq!(check(0), (Some(0), String::new()));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The script with everything set that could lead it to the network. A variable without a text is not set.
-fn script(cache: &Path, args: &[&str], environment: &[(&str, &str)]) -> Command {
+pub fn script(cache: &Path, args: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new("bash");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kernels.sh")).args(args);
     // A mirror that refuses at once: a test that asked the network would fail.
@@ -38,7 +38,7 @@ pub fn has_gpg() -> bool {
 }
 
 /// A program that is a script.
-fn program(path: &Path, script: &str) {
+pub fn program(path: &Path, script: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
