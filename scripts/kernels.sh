@@ -53,6 +53,12 @@ file_of() {
 version_of() { cat "$(dirname "$(file_of "$1")")/version"; }
 is_cached() { [ -s "$(file_of "$1")" ] && [ -s "$(dirname "$(file_of "$1")")/version" ]; }
 
+# Whether the archive's version $2 of a name is older than what is in the cache: some mirrors lag. Then that stays.
+is_behind() {
+    is_cached "$1" && dpkg --compare-versions "$2" lt "$(version_of "$1")" || return
+    say "keeping $1 $(version_of "$1"): the archive has the older $2"
+}
+
 # --- the archive -----------------------------------------------------------------------------------------------------
 
 # The URI of this host's mirror of Debian that has a suite matching the pattern; apt reads its own configuration best. Others
@@ -225,6 +231,17 @@ take_kernel() { # directory of the state, where to
     find "$1/root" -type f \( -name config -o -name 'config-*' \) -exec mv {} "$2/config" \;
 }
 
+# What was the newest release candidate is none any more.
+no_candidate() {
+    local link=$kernels/newest-rc lacking='the archive has no release candidate at present'
+    if [ -L "$link" ]; then
+        lacking+="; $(readlink "$link") stays in the cache, but no longer as newest-rc"
+        rm "$link"
+    fi
+    [ "$asked" -eq 0 ] || die 1 "$lacking"
+    say "$lacking; going on without"
+}
+
 fetch_kernel() {
     local name=$1 version image short depends part made
     # shellcheck disable=SC2046 # words
@@ -234,14 +251,14 @@ fetch_kernel() {
     case $name:$version in
     newest-rc:*~rc*) ;;
     newest-rc:*)
-        [ "$asked" -eq 0 ] || die 1 "the archive has no release candidate at present"
-        say 'the archive has no release candidate at present; going on without'
+        no_candidate
         return
         ;;
     *:) die 1 "the archive has no linux-image-cloud-amd64 in $(suites_of "$name")" ;;
     newest:*) ;;
     *) [ "$short" = "$name" ] || die 1 "the archive has no kernel $name any more, but \`$version\` in its place" ;;
     esac
+    ! is_behind "$name" "$version" || return 0
     depends=$(field "$name" linux-image-cloud-amd64 Depends)
     image=$(grep -oE 'linux-image-[0-9][^ ,]*' <<<"$depends" | head -n 1) ||
         die 1 "failed to tell from linux-image-cloud-amd64 $version which kernel it is"

@@ -283,6 +283,25 @@ fn an_interrupt_ends_the_call_and_not_one_kernel() {
 }
 
 #[test]
+fn a_release_candidate_that_was_withdrawn_is_not_the_newest_for_ever() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let (archive, (cache, root)) = (Archive::new(), cache_with_qemu());
+    assert!(archive.fetch(cache.path(), &["newest-rc"]).status.success());
+    archive.kernel("experimental", "7.3.1-1~exp1");
+    let output = archive.fetch(cache.path(), &["--refresh"]);
+    let said = stderr(&output);
+    assert!(said.contains("no release candidate at present; 7.3-rc7 stays in the cache, but no longer"), "{said}");
+    assert!(!names(&output).contains(&"newest-rc".to_owned()));
+    assert!(root.join("kernels/7.3-rc7/vmlinuz").exists() && !root.join("kernels/newest-rc").is_symlink());
+    // A suite without the package has none either.
+    archive.suite("experimental", "");
+    let (code, line) = refusal(&archive.fetch(cache.path(), &["newest-rc"]));
+    assert_eq!((code, line.as_str()), (Some(1), "kernels: the archive has no release candidate at present"));
+}
+
+#[test]
 fn the_mirror_is_the_one_of_debian_whoever_else_has_such_a_suite() {
     if !has_apt() || !has_gpg() {
         return;
@@ -336,6 +355,26 @@ fn a_release_that_this_host_prefers_does_not_matter_and_what_apt_says_is_quoted(
     let (code, line) = refusal(&fetch(&["newest"], &[]));
     let lacks = "kernels: the archive has no linux-image-cloud-amd64 in sid";
     assert_eq!((code, line.as_str()), (Some(1), lacks));
+}
+
+#[test]
+fn a_mirror_that_lags_takes_nothing_back() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let (archive, (cache, root)) = (Archive::new(), cache_with_qemu());
+    archive.kernel("sid", "7.2.13-1");
+    assert!(archive.fetch(cache.path(), &["newest"]).status.success());
+    archive.kernel("sid", "7.2.9-1");
+    let output = archive.fetch(cache.path(), &["--refresh", "newest"]);
+    let kept = (Some(0), "kernels: keeping newest 7.2.13-1: the archive has the older 7.2.9-1".to_owned());
+    assert_eq!(refusal(&output), kept);
+    archive.kernel("sid", "7.1.20-1");
+    assert!(archive.fetch(cache.path(), &["--refresh", "newest"]).status.success());
+    assert_eq!(fs::read_link(root.join("kernels/newest")).unwrap(), Path::new("7.2"));
+    archive.kernel("sid", "7.2.14-1");
+    assert!(archive.fetch(cache.path(), &["--refresh", "newest"]).status.success());
+    assert_eq!(fs::read_to_string(root.join("kernels/7.2/version")).unwrap(), "7.2.14-1\n");
 }
 
 #[test]
