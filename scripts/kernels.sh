@@ -51,7 +51,9 @@ file_of() {
     esac
 }
 version_of() { cat "$(dirname "$(file_of "$1")")/version"; }
-is_cached() { [ -s "$(file_of "$1")" ] && [ -s "$(dirname "$(file_of "$1")")/version" ]; }
+is_cached() {
+    [ -s "$(file_of "$1")" ] && [ -s "$(dirname "$(file_of "$1")")/version" ] && { [ "$1" != qemu ] || is_qemu_new_enough; }
+}
 
 # Whether the archive's version $2 of a name is older than what is in the cache: some mirrors lag. Then that stays.
 is_behind() {
@@ -166,6 +168,8 @@ lists() {
     for suite; do
         uri=$mirror
         [[ $suite != *-security ]] || uri=$security
+        # apt-get install would leave packages of `file:` where they are.
+        [ "$name" != qemu ] || uri=${uri/#file:/copy:}
         echo "deb [arch=amd64 target=Packages lang=none signed-by=$keyring] $uri $suite main"
     done >"$work/$name/sources.list"
     say "reading the lists of ${*}"
@@ -283,15 +287,28 @@ fetch_kernel() {
 
 # --- qemu ------------------------------------------------------------------------------------------------------------
 
-# The suite whose C library is not older than this host's: plugins built here are loaded by that qemu.
+host_libc() { getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/.* //' || true; }
+
+# The suite whose C library is not older than $1, this host's: plugins built here are loaded by that qemu.
 qemu_suites() {
-    local libc
-    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/.* //') || libc=
-    case $(printf '%s\n' "${libc:-2.36}" 2.36.1 2.41.1 | sort -V | grep -nFx "${libc:-2.36}" | cut -d: -f1) in
+    case $(printf '%s\n' "${1:-2.36}" 2.36.1 2.41.1 | sort -V | grep -nFx "${1:-2.36}" | cut -d: -f1) in
     1) echo bookworm bookworm-backports ;;
     2) echo trixie ;;
     *) echo sid ;;
     esac
+}
+
+# A host that was upgraded has a newer C library than a qemu fetched before, and builds plugins for it. The one of that qemu
+# says its version itself; a newer one than needed is fine, and so is one of the suite that would be asked again.
+is_qemu_new_enough() {
+    local host cached='' loader
+    host=$(host_libc)
+    for loader in "$cache"/qemu/root/{usr/,}lib/x86_64-linux-gnu/ld-linux-x86-64.so.2; do
+        [ ! -x "$loader" ] || cached=$("$loader" --version | sed -nE '1s/.* version ([0-9]+\.[0-9]+).*/\1/p') || true
+    done
+    [ -n "$cached" ] || return
+    [ "$(qemu_suites "$host")" = "$(qemu_suites "$cached")" ] ||
+        [ "$(printf '%s\n' "$host" "$cached" | sort -V | tail -n 1)" = "$cached" ]
 }
 
 write_wrapper() {
@@ -300,7 +317,8 @@ write_wrapper() {
 # qemu with the libraries, firmware and modules beside it, whatever this host has.
 here=$(dirname "$(readlink -f "$0")")
 root=$here/root
-for loader in "$root"/lib64/ld-linux-x86-64.so.2 "$root"/usr/lib64/ld-linux-x86-64.so.2; do
+# The one in lib64 may be a link to the loader of this host.
+for loader in "$root"/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 "$root"/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2; do
     [ ! -e "$loader" ] || break
 done
 export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"
@@ -312,13 +330,14 @@ END
 
 fetch_qemu() {
     local suites version debs=$work/qemu/archives made=$work/qemu/made
-    suites=$(qemu_suites)
+    suites=$(qemu_suites "$(host_libc)")
     # shellcheck disable=SC2086 # words
     lists qemu $suites
     say "fetching qemu-system-x86 and its libraries"
     apt qemu apt-get install -y --no-install-recommends --download-only -t "${suites##* }" qemu-system-x86 >"$work/log" 2>&1 ||
         die 1 "failed to fetch qemu-system-x86: $(why)"
     version=$(find "$debs" -name 'qemu-system-x86_*' | sed 's/.*qemu-system-x86_\(.*\)_amd64.deb/\1/; s/%3a/:/')
+    ! is_behind qemu "$version" || return 0
     mkdir "$made"
     # Two layouts: libraries lie in /lib or, where /usr is merged, in /usr/lib.
     unpack "$debs" "$made/root" './usr/bin/qemu-system-x86_64' '*/x86_64-linux-gnu/*.so*' '*/lib64/*' './usr/share/qemu/*' './usr/share/seabios/*'

@@ -378,6 +378,40 @@ fn a_mirror_that_lags_takes_nothing_back() {
 }
 
 #[test]
+fn a_qemu_is_as_new_as_the_c_library_that_plugins_are_built_with() {
+    if !has_apt() || !has_gpg() {
+        return;
+    }
+    let (archive, cache) = (Archive::new(), tempfile::tempdir().unwrap());
+    let fetch_on = |libc: &str, args: &[&str]| {
+        let path = path_with(&archive.path("bin"), "getconf", &format!("echo glibc {libc}"));
+        archive.fetch_with(cache.path(), args, &[("PATH", &path)])
+    };
+    archive.suite("bookworm", "");
+    archive.qemu("bookworm-backports", "1:10.0.2+bpo12", "2.36");
+    let output = fetch_on("2.36", &["qemu"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Its own loader, not this host's.
+    let qemu = cache.path().join("itlbench/qemu/qemu-system-x86_64");
+    let said = Command::new(&qemu).arg("-help").output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&said).starts_with("loader 2.36 --library-path "), "{said:?}");
+    for older in ["2.36", "2.31"] {
+        assert!(fetch_on(older, &["qemu"]).stderr.is_empty(), "{older}");
+    }
+    // The host is upgraded.
+    let (code, line) = refusal(&fetch_on("2.41", &["qemu"]));
+    assert!(code == Some(1) && line.starts_with("kernels: failed to read the lists of trixie: "), "{line}");
+    archive.qemu("trixie", "1:10.0.2", "2.41");
+    assert!(fetch_on("2.41", &["qemu"]).status.success());
+    assert!(fetch_on("2.36", &["qemu"]).stderr.is_empty(), "newer than needed");
+    archive.qemu("trixie", "1:10.0.1", "2.41");
+    let (code, line) = refusal(&fetch_on("2.41", &["--refresh", "qemu"]));
+    assert_eq!((code, line.as_str()), (Some(0), "kernels: keeping qemu 1:10.0.2: the archive has the older 1:10.0.1"));
+    loader(&cache.path().join("itlbench/qemu/root/lib/x86_64-linux-gnu"), "2.42");
+    assert!(fetch_on("2.43", &["qemu"]).stderr.is_empty(), "older, but no suite has a newer one");
+}
+
+#[test]
 fn the_check_skips_guests_only_where_nothing_can_be_fetched() {
     let (cache, root) = cache_with_qemu();
     let run = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run")).unwrap();

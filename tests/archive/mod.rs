@@ -2,7 +2,7 @@
 //! calls with one of them as the mirror.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -117,11 +117,22 @@ impl Archive {
         self.suite(suite, &packages.concat());
     }
 
+    /// A suite with a qemu that says which loader it was started by, and a link to this host's loader, as some releases have it.
+    pub fn qemu(&self, suite: &str, version: &str, libc: &str) {
+        let root = self.path("qemu-system-x86");
+        program(&root.join("usr/bin/qemu-system-x86_64"), "");
+        loader(&root.join("lib/x86_64-linux-gnu"), libc);
+        fs::create_dir_all(root.join("lib64")).unwrap();
+        let _ = symlink("/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", root.join("lib64/ld-linux-x86-64.so.2"));
+        self.suite(suite, &self.package(&root, "qemu-system-x86", version, ""));
+    }
+
     /// Builds a package and gives its entry in the list.
     fn package(&self, root: &Path, name: &str, version: &str, depends: &str) -> String {
+        let depends = if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: none <none@example.org>\n\
-             Depends: {depends}\nDescription: a line\n"
+             {depends}Description: a line\n"
         );
         fs::create_dir_all(root.join("DEBIAN")).unwrap();
         fs::write(root.join("DEBIAN/control"), &control).unwrap();
