@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use itlbench::placement::Observed;
 use itlbench::runfile::Run;
@@ -162,7 +163,7 @@ fn a_kernel_that_dies_while_its_allocator_is_tested_is_not_tried_again() {
 #[test]
 fn what_a_wrapper_started_ends_with_its_guest_though_the_wrapper_is_dead() {
     let bench = Bench::new("sh -c 'echo $$ >>pids; exec sleep 600' &\nsleep 0.2\nkill -KILL $$");
-    let output = bench.run(&["a=image", "--timeout", "1"]);
+    let output = bench.run(&["a=image", "--timeout", "5"]);
     assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2), "{}", stderr(&output));
     bench.assert_no_guest_is_left();
 }
@@ -170,10 +171,10 @@ fn what_a_wrapper_started_ends_with_its_guest_though_the_wrapper_is_dead() {
 #[test]
 fn a_guest_that_hangs_is_ended_and_the_next_one_boots() {
     let bench = Bench::new("printf 'H\\nPtrial 1 of 2, chain n=8 pack=on\\n'\nsleep 600");
-    let output = bench.run(&["a=image", "b=image", "--timeout", "1", "--jobs", "1"]);
+    let output = bench.run(&["a=image", "b=image", "--timeout", "5", "--jobs", "1"]);
     let said = stderr(&output);
     let line =
-        "the guest hung in trial 1 of 2, chain n=8 pack=on: no end of it in 1 s (raise --timeout if it was only slow)";
+        "the guest hung in trial 1 of 2, chain n=8 pack=on: no end of it in 5 s (raise --timeout if it was only slow)";
     assert_eq!(said.matches(line).count(), 2, "{said}");
     assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 2));
     bench.assert_no_guest_is_left();
@@ -275,10 +276,15 @@ struct Vm {
     out: tempfile::TempDir,
     /// The newest kernel there is, a release candidate if there is one.
     newest: &'static str,
+    /// As many guests at a time as there are CPUs, and no other test's.
+    _turn: MutexGuard<'static, ()>,
 }
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Vm {
     fn new() -> Option<Self> {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let cache = itlbench::vm::qemu::cache().unwrap_or_default();
         let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static/itlbench");
         let image = |name: &str| cache.join("kernels").join(name).join("vmlinuz");
@@ -293,7 +299,7 @@ impl Vm {
             tier::skip("vm", &error.to_string());
             return None;
         }
-        Some(Self { cache, init, out: tempfile::tempdir().unwrap(), newest })
+        Some(Self { cache, init, out: tempfile::tempdir().unwrap(), newest, _turn: turn })
     }
 
     fn image(&self, name: &str, kernel: &str) -> String {
