@@ -2,109 +2,20 @@
 //! The tier needs the kernels and the qemu that `scripts/kernels.sh` fetches and the binary of `make release`.
 #![allow(clippy::unwrap_used)]
 
+mod guests;
 mod tier;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use guests::{Bench, bzimage, directory, refusal, stderr};
 use itlbench::placement::Observed;
 use itlbench::runfile::Run;
 use itlbench::trial::Trial;
 use itlbench::workload::PackMode;
 use rustix::process::{Pid, Signal, kill_process};
-
-/// A bench with a made-up kernel image, a static program that is never run, and a qemu that does what its script says.
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new(guest: &str) -> Self {
-        let bench = Self { dir: tempfile::tempdir().unwrap() };
-        fs::write(bench.path("image"), bzimage()).unwrap();
-        fs::write(bench.path("init"), static_elf()).unwrap();
-        let script = format!(
-            "#!/bin/sh\ncase $1 in\n--version) echo 'QEMU emulator version 10.0.2 (made up)'; exit;;\n-help) exit;;\nesac\n\
-             echo $$ >>{}\n{guest}\n",
-            bench.path("pids").display()
-        );
-        fs::write(bench.path("qemu"), script).unwrap();
-        fs::set_permissions(bench.path("qemu"), fs::Permissions::from_mode(0o755)).unwrap();
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
-        command.arg("kernels").args(args).args(["--accel", "tcg", "--programs", "8", "--seed", "7"]);
-        command.arg("--qemu").arg(self.path("qemu")).arg("--init").arg(self.path("init"));
-        command.arg("--out").arg(self.path("out")).current_dir(self.dir.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Every process that was a guest.
-    fn pids(&self) -> Vec<i32> {
-        let text = fs::read_to_string(self.path("pids")).unwrap_or_default();
-        text.lines().map(|line| line.parse().unwrap()).collect()
-    }
-
-    fn assert_no_guest_is_left(&self) {
-        assert!(!self.pids().is_empty(), "no guest was started");
-        tier::wait_until("guests end", || self.pids().iter().all(|pid| !is_alive(*pid)));
-    }
-}
-
-/// Zombies are dead.
-fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-/// The header of a bzImage, and a little behind it.
-fn bzimage() -> Vec<u8> {
-    let mut image = vec![0; 1024 + 16 * 64];
-    image[0x1f1] = 1;
-    image[0x1f4] = 64;
-    image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
-    image[0x202..0x206].copy_from_slice(b"HdrS");
-    image[0x206..0x208].copy_from_slice(&[0x0f, 0x02]);
-    image[0x236] = 0x7f;
-    image
-}
-
-fn static_elf() -> Vec<u8> {
-    let mut file = vec![0; 128];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    file[18] = 62;
-    file[54] = 56;
-    file
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Exit code, and the one line on stderr.
-fn refusal(output: &Output) -> (Option<i32>, String) {
-    let text = stderr(output);
-    assert_eq!(text.lines().count(), 1, "one line, not: {text}");
-    (output.status.code(), text)
-}
-
-/// The directory of the matrix: the last line on stdout.
-fn directory(output: &Output) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap())
-}
 
 #[test]
 fn files_that_are_no_kernel_are_named_and_the_others_go_on() {
