@@ -73,6 +73,19 @@ fn assert_mapped(trial: &Trial) {
 }
 
 #[test]
+fn the_direct_map_is_found_where_there_is_no_kcore_too() {
+    let Some(_turn) = tier::bpf() else { return };
+    let base = match pagewalk::direct_map() {
+        Ok(base) => base / 4096,
+        Err(reason) => return println!("SKIP no way to page tables here: {reason}"),
+    };
+    // Any frame that is memory on every machine; it is behind what the firmware keeps.
+    let frame = (16 << 20) / 4096;
+    let leaves = pagewalk::open().leaves(&[base + frame]).unwrap().leaves;
+    assert_eq!(leaves[&(base + frame)].frame, Some(frame), "{leaves:?}");
+}
+
+#[test]
 fn two_sources_of_page_tables_agree_wherever_there_are_two() {
     let Some(_turn) = tier::bpf() else { return };
     let mut looks = pagewalk::open();

@@ -67,25 +67,30 @@ pub fn subject(_: Allowed, _: Arc<AtomicBool>) -> Result<Box<dyn Subject>, Failu
     Err(Failure::HostCannot(format!("{NO_KERNEL}; build with the feature `kernel`, or use --machine sim")))
 }
 
-/// Opens what counts the windows of `task`, with marks around them if it wants them.
-pub fn counters(task: &Task, machine: &mut dyn Machine) -> Result<Box<dyn Counters>, Failure> {
+/// Opens what counts the windows of `task`, with marks around them if it wants them. Where the kernel does not show what an emulator
+/// reads page tables by, windows go unmarked, and the task says why.
+pub fn counters(task: &mut Task, machine: &mut dyn Machine) -> Result<Box<dyn Counters>, Failure> {
     let counters = machine.counters(&task.choice)?;
-    if task.marks { marked(counters) } else { Ok(counters) }
+    Ok(if task.marks { marked(counters, task) } else { counters })
 }
 
 #[cfg(feature = "kernel")]
-fn marked(counters: Box<dyn Counters>) -> Result<Box<dyn Counters>, Failure> {
-    use crate::machine::kernel::{marked::Marked, pagewalk};
+fn marked(counters: Box<dyn Counters>, task: &mut Task) -> Box<dyn Counters> {
+    use crate::machine::kernel::marked::{Guide, Marked};
 
-    let direct_map = pagewalk::direct_map().map_err(|reason| {
-        Failure::HostCannot(format!("failed to find the direct map, by which page tables are read: {reason}"))
-    })?;
-    Ok(Box::new(Marked::new(counters, direct_map)))
+    match Guide::find() {
+        Ok(guide) => Box::new(Marked::new(counters, guide)),
+        Err(reason) => {
+            task.go_unmarked(&reason);
+            counters
+        }
+    }
 }
 
 #[cfg(not(feature = "kernel"))]
-fn marked(counters: Box<dyn Counters>) -> Result<Box<dyn Counters>, Failure> {
-    Ok(counters)
+fn marked(counters: Box<dyn Counters>, task: &mut Task) -> Box<dyn Counters> {
+    task.go_unmarked(NO_KERNEL);
+    counters
 }
 
 /// Counters of the calling thread in user space, pinned to `cpu`; the error says what was refused where nothing of the core

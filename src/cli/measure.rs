@@ -16,7 +16,7 @@ use crate::counters::{Choice, Events, Group, Refusal};
 use crate::host::checks::{blocking, checks};
 use crate::host::{Facts, Live};
 use crate::machine::{Machine, MissSampler, Tandem};
-use crate::runfile::manifest::{Design, Guest, MachineKind};
+use crate::runfile::manifest::{Design, Fetches, Guest, MachineKind};
 use crate::runfile::{Manifest, Writer};
 use crate::trial::in_company::OtherCpus;
 use crate::trial::record::Victim;
@@ -58,6 +58,15 @@ impl Task {
         }
     }
 
+    /// No window is shown to the emulator: the run says that nothing is modelled, and why.
+    pub fn go_unmarked(&mut self, reason: &str) {
+        self.marks = false;
+        if let Some(guest) = &mut self.guest {
+            let reason = format!("{} does not show where it maps all memory: {reason}", guest.kernel);
+            guest.fetches = Fetches::NotModelled { reason };
+        }
+    }
+
     fn is_emulated(&self) -> bool {
         self.guest.as_ref().is_some_and(Guest::is_emulated)
     }
@@ -79,7 +88,7 @@ pub fn measure(
         task.workloads.iter_mut().for_each(|spec| offered(spec, machine.as_ref()));
     }
     let plan = task.plan();
-    let mut counters = machines::counters(&task, machine.as_mut())?;
+    let mut counters = machines::counters(&mut task, machine.as_mut())?;
     warn_of_refusals(&task.choice.events, counters.refused());
     let mut meters = machine.meters()?;
     let others = reserve(&task.workloads, machine.as_mut(), cpu, task.choice.clone())?;
@@ -237,6 +246,16 @@ mod tests {
             guest: None,
             marks: false,
         }
+    }
+
+    #[test]
+    fn windows_that_go_unmarked_are_modelled_by_nothing_and_the_run_says_why() {
+        let guest = crate::report::kernels::fixture::runs().remove(1).manifest.guest;
+        let mut task = Task { guest, marks: true, ..task(MachineKind::Kernel) };
+        task.go_unmarked("`/proc/kcore`: No such file");
+        let reason = "6.12 does not show where it maps all memory: `/proc/kcore`: No such file".to_owned();
+        assert_eq!(task.guest.map(|guest| guest.fetches), Some(Fetches::NotModelled { reason }));
+        assert!(!task.marks);
     }
 
     fn found(model: u32, groups: &[&str], machine: MachineKind) -> Vec<Caveat> {

@@ -1,23 +1,38 @@
 //! Counters whose windows an emulator can tell: each is fenced with marks that carry its number.
 
-use super::sys;
+use super::{pagewalk, sys};
 use crate::counters::{Group, Reading, Refusal};
-use crate::machine::{Counters, Result};
+use crate::machine::{self, Counters};
+
+/// What the marks tell of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guide {
+    /// Where it maps all memory, by which the emulator reads page tables.
+    direct_map: u64,
+    /// Where its image ends, and modules and BPF programs can begin; 0 if not known.
+    kernel_end: u64,
+}
+
+impl Guide {
+    /// Finds it out; the error says why page tables cannot be read.
+    pub fn find() -> Result<Self, String> {
+        Ok(Self { direct_map: pagewalk::direct_map()?, kernel_end: pagewalk::kernel_end().unwrap_or(0) })
+    }
+}
 
 /// Other counters, with marks around their windows.
 #[derive(Debug)]
 pub struct Marked {
     counters: Box<dyn Counters>,
-    /// Where the kernel maps all memory, by which the emulator reads page tables.
-    direct_map: u64,
+    guide: Guide,
     /// Number of the next window.
     next: u64,
 }
 
 impl Marked {
     /// Marks the windows of `counters`, from 0.
-    pub fn new(counters: Box<dyn Counters>, direct_map: u64) -> Self {
-        Self { counters, direct_map, next: 0 }
+    pub fn new(counters: Box<dyn Counters>, guide: Guide) -> Self {
+        Self { counters, guide, next: 0 }
     }
 }
 
@@ -38,19 +53,19 @@ impl Counters for Marked {
         self.counters.select(pass);
     }
 
-    fn enable(&mut self) -> Result<()> {
+    fn enable(&mut self) -> machine::Result<()> {
         self.counters.enable()?;
-        sys::mark_begin(self.direct_map, self.next);
+        sys::mark_begin(self.guide.direct_map, self.next, self.guide.kernel_end);
         self.next += 1;
         Ok(())
     }
 
-    fn disable(&mut self) -> Result<()> {
+    fn disable(&mut self) -> machine::Result<()> {
         sys::mark_end();
         self.counters.disable()
     }
 
-    fn read(&mut self, into: &mut Vec<Reading>) -> Result<()> {
+    fn read(&mut self, into: &mut Vec<Reading>) -> machine::Result<()> {
         self.counters.read(into)
     }
 }

@@ -74,6 +74,11 @@ impl BpfWalk {
         Ok(walk)
     }
 
+    /// Where the direct map begins.
+    pub fn base(&self) -> u64 {
+        self.direct_map.base
+    }
+
     /// Walks to each address, which must lie in its frame.
     fn expect(&mut self, known: &[(u64, u64)]) -> Result<(), String> {
         let root = self.root;

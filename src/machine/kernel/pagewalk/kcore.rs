@@ -16,6 +16,8 @@ const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 /// `Elf64_Phdr`.
 const HEADER_BYTES: usize = 56;
+/// `__START_KERNEL_map`: nothing else that is memory in one piece is mapped from here on but the kernel's image.
+const IMAGE: u64 = 0xffff_ffff_8000_0000;
 /// A kernel has some dozens of segments and a few KiB of notes; more is no kcore.
 const MOST_HEADERS: usize = 4096;
 const MOST_NOTE_BYTES: u64 = 1 << 20;
@@ -42,6 +44,13 @@ struct Kcore {
 pub(super) fn direct_map(path: &Path) -> Result<u64, String> {
     let file = File::open(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
     Kcore::new(file)?.direct_map().ok_or_else(|| "`/proc/kcore` does not show where memory is mapped".to_owned())
+}
+
+/// First address behind the kernel's image (`_end`: `proc_kcore_text_init`, fs/proc/kcore.c).
+pub(super) fn kernel_end(path: &Path) -> Option<u64> {
+    let kcore = Kcore::new(File::open(path).ok()?).ok()?;
+    let image = kcore.segments.iter().find(|segment| segment.is_memory() && segment.virt >= IMAGE);
+    image.map(Segment::end)
 }
 
 /// Page tables, checked to be what they seem.
@@ -273,6 +282,8 @@ mod tests {
                 (PT_NOTE, 0x1000, 0, 0, notes.len() as u64),
                 // The vmalloc area covers anything and must not be taken for memory.
                 (PT_LOAD, 0x80_0000, 0xffff_c900_0000_0000, u64::MAX, 1 << 40),
+                // As does that of modules.
+                (PT_LOAD, 0x80_0000, PACK, u64::MAX, 0x3f00_0000),
                 (PT_LOAD, MEMORY_AT, TEXT, 0, memory / 2 + 0x8000),
                 (PT_LOAD, MEMORY_AT, DIRECT_MAP, 0, memory),
             ];
@@ -318,6 +329,7 @@ mod tests {
     fn the_direct_map_is_where_most_memory_is() {
         let directory = tempfile::tempdir().expect("directory");
         assert_eq!(direct_map(&Made::new().write(directory.path())), Ok(DIRECT_MAP));
+        assert_eq!(kernel_end(&Made::new().write(directory.path())), Some(TEXT + 0x1_0000), "not of the modules' area");
         let anchor = open(&Made::new()).expect("a kcore").anchor().expect("an anchor");
         assert_eq!((anchor.base, anchor.root.frame, anchor.root.levels), (DIRECT_MAP, 9, 4));
     }

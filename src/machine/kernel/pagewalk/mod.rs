@@ -22,9 +22,21 @@ use crate::placement::mapping::{Leaf, Source};
 
 const KCORE: &str = "/proc/kcore";
 
-/// Where the kernel maps all of its memory, as /proc/kcore tells; the error says why it does not.
+/// Where the kernel maps all of its memory, as /proc/kcore tells, else as a BPF program finds it; the error says why neither does. The
+/// program is gone when this returns, its place in the packs a little later: ask before a layout is built.
 pub fn direct_map() -> Result<u64, String> {
-    kcore::direct_map(Path::new(KCORE))
+    kcore::direct_map(Path::new(KCORE)).or_else(|reason| {
+        let base = BpfWalk::open(None).map(|walk| walk.base());
+        base.map_err(|other| format!("{reason}; {}: {other}", Source::BpfWalk))
+    })
+}
+
+/// First address behind the kernel's image, as /proc/kcore tells or, in a text as long as the kernel has symbols, /proc/kallsyms.
+pub fn kernel_end() -> Option<u64> {
+    kcore::kernel_end(Path::new(KCORE)).or_else(|| {
+        let symbols = BufReader::new(File::open("/proc/kallsyms").ok()?);
+        symbol(symbols, &["_end"]).map(|addr| addr.0)
+    })
 }
 
 /// Opens every source. The BPF programs among them take a place in the packs: open before a layout is built, and keep open.
@@ -118,14 +130,17 @@ fn physical_bits_in(cpuinfo: &str) -> u32 {
 
 /// Where the kernel's text begins; `None` if the kernel does not show it.
 fn kernel_text() -> Option<Addr> {
-    let file = BufReader::new(File::open("/proc/kallsyms").ok()?);
-    file.lines().map_while(Result::ok).find_map(|line| text_symbol(&line)).filter(|addr| addr.0 != 0)
+    symbol(BufReader::new(File::open("/proc/kallsyms").ok()?), &["_text", "_stext"])
 }
 
-fn text_symbol(line: &str) -> Option<Addr> {
-    let (addr, rest) = line.split_once(' ')?;
-    let (_, name) = rest.split_once(' ')?;
-    (name == "_text" || name == "_stext").then_some(Addr(u64::from_str_radix(addr, 16).ok()?))
+/// The address of the first symbol that has one of the names, unless the kernel hides it.
+fn symbol(symbols: impl BufRead, names: &[&str]) -> Option<Addr> {
+    let addr = |line: String| {
+        let (addr, rest) = line.split_once(' ')?;
+        let (_, name) = rest.split_once(' ')?;
+        names.contains(&name).then_some(Addr(u64::from_str_radix(addr, 16).ok()?))
+    };
+    symbols.lines().map_while(Result::ok).find_map(addr).filter(|addr| addr.0 != 0)
 }
 
 #[cfg(test)]
@@ -139,10 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn the_text_symbol_is_told_from_others() {
-        assert_eq!(text_symbol("ffffffff81000000 T _text"), Some(Addr(0xffff_ffff_8100_0000)));
-        assert_eq!(text_symbol("ffffffff81000000 T _text_of_others"), None);
-        assert_eq!(text_symbol("0000000000000000 A fixed_percpu_data"), None);
+    fn a_symbol_is_told_from_others_and_from_one_that_is_hidden() {
+        let shown = "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text_of_others\nffffffff81000200 T _stext\n\
+                     ffffffff82e00000 B _end\nffffffffc0000000 t _end\t[module]\n";
+        assert_eq!(symbol(shown.as_bytes(), &["_text", "_stext"]), Some(Addr(0xffff_ffff_8100_0200)));
+        assert_eq!(symbol(shown.as_bytes(), &["_end"]), Some(Addr(0xffff_ffff_82e0_0000)));
+        assert_eq!(symbol(shown.as_bytes(), &["_text"]), None);
+        assert_eq!(symbol(&b"0000000000000000 B _end\n"[..], &["_end"]), None);
     }
 
     #[test]

@@ -50,12 +50,12 @@ pub fn enters(command: &mut std::process::Command, members: OwnedFd) {
 }
 
 /// Tells an emulator with `plugin/` that a window begins: a NOP of eight bytes that no compiler emits, with the base of the
-/// kernel's direct map and the window's number in RDI and RSI. A CPU does nothing at it.
-pub fn mark_begin(direct_map: u64, tag: u64) {
+/// kernel's direct map, the window's number and the end of the kernel's image in RDI, RSI and RDX. A CPU does nothing at it.
+pub fn mark_begin(direct_map: u64, tag: u64, kernel_end: u64) {
     // SAFETY: a NOP with an unused memory operand, which is not accessed; registers are only read.
     unsafe {
         std::arch::asm!(".byte 0x0f, 0x1f, 0x84, 0x00, 0x01, 0x00, 0xb1, 0x5a",
-            in("rdi") direct_map, in("rsi") tag, options(nostack, preserves_flags));
+            in("rdi") direct_map, in("rsi") tag, in("rdx") kernel_end, options(nostack, preserves_flags));
     }
 }
 
