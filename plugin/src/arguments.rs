@@ -1,28 +1,49 @@
-//! What stands behind the plugin's name on qemu's command line: `out=FILE,model=NAME[,jit=FROM-TO]`.
+//! What stands behind the plugin's name on qemu's command line: `out=FILE,model=NAME[,jit=FROM-TO]`, or `probe=on,model=NAME`.
 
 use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::model::geometry::{Named, UnknownModel};
 
-/// Where x86_64 puts modules and BPF programs in a kernel that can move itself (CONFIG_RANDOMIZE_BASE, moved or not).
+/// Where x86_64 puts modules and BPF programs in a kernel that can move itself (CONFIG_RANDOMIZE_BASE, moved or not); in others they
+/// begin lower (`MODULES_VADDR`, arch/x86/include/asm/pgtable_64_types.h).
 pub const MODULES: Range<u64> = 0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000;
+/// Where a kernel's image can lie (`__START_KERNEL_map`); modules and BPF programs are behind it.
+const IMAGE: Range<u64> = 0xffff_ffff_8000_0000..MODULES.end;
 
-/// The arguments, parsed.
+/// Which fetches are of JIT text: what was `asked` for, else all behind the kernel's image, if the guest says where that ends.
+pub fn jit_text(asked: Option<&Range<u64>>, kernel_end: u64) -> Range<u64> {
+    match asked {
+        Some(range) => range.clone(),
+        None if IMAGE.contains(&kernel_end) => kernel_end..MODULES.end,
+        None => MODULES,
+    }
+}
+
+/// What the plugin is there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To say whether it would work here with the model that was named.
+    Probe,
+    /// To count.
+    Count(Arguments),
+}
+
+/// What counting takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
     /// Where the counts go.
     pub out: PathBuf,
     /// Which iTLB is modelled.
     pub model: Named,
-    /// Fetches from here are of JIT text.
-    pub jit: Range<u64>,
+    /// Fetches from here are of JIT text; without it the guest says what is.
+    pub jit: Option<Range<u64>>,
 }
 
 /// Why they cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadArgument {
-    #[error("unknown argument `{0}`; known are out=FILE, model=NAME and jit=FROM-TO")]
+    #[error("unknown argument `{0}`; known are out=FILE, model=NAME, jit=FROM-TO and probe=on")]
     Unknown(String),
     #[error("`{0}=` is given twice")]
     Twice(&'static str),
@@ -34,10 +55,10 @@ pub enum BadArgument {
     Model(#[from] UnknownModel),
 }
 
-impl Arguments {
+impl Asked {
     /// Reads `key=value` strings.
     pub fn parse<'a>(given: impl IntoIterator<Item = &'a str>) -> Result<Self, BadArgument> {
-        let (mut out, mut model, mut jit) = (None, None, None);
+        let (mut out, mut model, mut jit, mut probe) = (None, None, None, None);
         for argument in given {
             let unknown = || BadArgument::Unknown(argument.to_owned());
             let (key, value) = argument.split_once('=').ok_or_else(unknown)?;
@@ -45,12 +66,16 @@ impl Arguments {
                 "out" => once("out", &mut out, PathBuf::from(value))?,
                 "model" => once("model", &mut model, Named::find(value)?)?,
                 "jit" => once("jit", &mut jit, range(value).ok_or_else(|| BadArgument::Range(value.to_owned()))?)?,
+                "probe" if value == "on" => once("probe", &mut probe, ())?,
                 _ => return Err(unknown()),
             }
         }
-        let out = out.filter(|path| !path.as_os_str().is_empty()).ok_or(BadArgument::Missing("out"))?;
         let model = model.ok_or(BadArgument::Missing("model"))?;
-        Ok(Self { out, model, jit: jit.unwrap_or(MODULES) })
+        if probe.is_some() {
+            return Ok(Self::Probe);
+        }
+        let out = out.filter(|path: &PathBuf| !path.as_os_str().is_empty()).ok_or(BadArgument::Missing("out"))?;
+        Ok(Self::Count(Arguments { out, model, jit }))
     }
 }
 
@@ -73,16 +98,40 @@ mod tests {
     use super::*;
 
     fn refused(given: &[&str]) -> String {
-        Arguments::parse(given.iter().copied()).unwrap_err().to_string()
+        Asked::parse(given.iter().copied()).unwrap_err().to_string()
+    }
+
+    fn arguments(given: [&str; 3]) -> Arguments {
+        match Asked::parse(given.into_iter().filter(|argument| !argument.is_empty())).unwrap() {
+            Asked::Count(arguments) => arguments,
+            Asked::Probe => panic!("a probe"),
+        }
     }
 
     #[test]
     fn the_file_and_the_model_suffice() {
-        let arguments = Arguments::parse(["out=/tmp/a=b", "model=zen3+coalescing"]).unwrap();
-        assert_eq!((arguments.out, arguments.jit), (PathBuf::from("/tmp/a=b"), MODULES));
-        assert_eq!(arguments.model.geometry.coalesced, 4);
-        let arguments = Arguments::parse(["jit=0x10-0x20", "out=x", "model=skylake"]).unwrap();
-        assert_eq!(arguments.jit, 0x10..0x20);
+        let found = arguments(["out=/tmp/a=b", "model=zen3+coalescing", ""]);
+        assert_eq!((found.out, found.jit), (PathBuf::from("/tmp/a=b"), None));
+        assert_eq!(found.model.geometry.coalesced, 4);
+        assert_eq!(arguments(["jit=0x10-0x20", "out=x", "model=skylake"]).jit, Some(0x10..0x20));
+    }
+
+    #[test]
+    fn a_probe_needs_no_file_but_a_model_that_is_known() {
+        assert_eq!(Asked::parse(["probe=on", "model=zen3"]), Ok(Asked::Probe));
+        assert_eq!(refused(&["probe=on"]), "`model=` is missing");
+        assert!(refused(&["probe=on", "model=zen9"]).starts_with("no iTLB model is called `zen9`"));
+        assert!(refused(&["probe=off", "model=zen3"]).starts_with("unknown argument `probe=off`"));
+    }
+
+    #[test]
+    fn jit_text_begins_where_the_guest_says_that_its_kernel_ends() {
+        let end = 0xffff_ffff_82e0_0000;
+        assert_eq!(jit_text(None, end), end..MODULES.end);
+        for unknown in [0, 0x7fff_0000_0000, MODULES.end, u64::MAX] {
+            assert_eq!(jit_text(None, unknown), MODULES, "{unknown:#x}");
+        }
+        assert_eq!(jit_text(Some(&(0x10..0x20)), end), 0x10..0x20);
     }
 
     #[test]

@@ -6,9 +6,20 @@ const PAGE_BYTES: u64 = 4096;
 /// A mark of the guest: `nopl 0x5ab100NN(%rax,%rax,1)`, an instruction that no compiler emits and every CPU skips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// A window begins. RDI: base of the direct map, 0 if not known. RSI: the window's number.
+    /// A window begins. RDI: base of the direct map; RSI: the window's number; RDX: the end of the kernel's image. 0 if not known.
     Begin,
     End,
+}
+
+/// What a guest tells at the beginning of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where the kernel maps all memory, 0 if not known.
+    pub direct_map: u64,
+    /// The window's number.
+    pub tag: u64,
+    /// First address behind the kernel's image, 0 if not known.
+    pub kernel_end: u64,
 }
 
 /// Bytes of a mark.

@@ -3,12 +3,14 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fs::File;
+use std::io::Write;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::arguments::Arguments;
-use crate::block::{Block, MARK_BYTES, Mark};
+use crate::arguments::{Arguments, Asked};
+use crate::block::{Block, MARK_BYTES, Mark, Told};
+use crate::model::fetched;
 use crate::paging::Control;
-use crate::qemu::{Api, Bytes, Info, NOT_EQUAL, PerCpu, READS_REGISTERS, RegisterDescriptor, VERSION};
+use crate::qemu::{self, Api, Bytes, Info, NOT_EQUAL, PerCpu, READS_REGISTERS, RegisterDescriptor, VERSION};
 use crate::recorder::Recorder;
 use crate::sizes::Guest;
 
@@ -38,11 +40,12 @@ struct Registers {
     cr4: *mut c_void,
     rdi: *mut c_void,
     rsi: *mut c_void,
+    rdx: *mut c_void,
 }
 
 const NO_REGISTERS: Registers = {
     let null = std::ptr::null_mut();
-    Registers { cr3: null, cr4: null, rdi: null, rsi: null }
+    Registers { cr3: null, cr4: null, rdi: null, rsi: null, rdx: null }
 };
 
 // SAFETY: qemu's handles and glib's array may be used by any thread; `State` is behind a mutex, `PerCpu` is qemu's to guard.
@@ -89,15 +92,25 @@ fn install(id: u64, info: &Info, arguments: &[String]) -> Result<(), String> {
     if target != "x86_64" || !info.system_emulation {
         return Err(format!("it follows the kernel of an x86_64 machine, this qemu emulates {target}"));
     }
-    if !(info.version_min..=info.version_cur).contains(&VERSION) {
-        let Info { version_min, version_cur, .. } = info;
-        return Err(format!("it speaks plugin API {VERSION}, this qemu knows {version_min} to {version_cur}"));
-    }
+    qemu::fits(info.version_min, info.version_cur)?;
     let api = Api::find().map_err(|name| format!("this qemu has no `{name}`; qemu 9.2 or later is needed"))?;
-    let arguments = Arguments::parse(arguments.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+    match Asked::parse(arguments.iter().map(String::as_str)).map_err(|error| error.to_string())? {
+        Asked::Probe => answer(info.version_cur),
+        Asked::Count(arguments) => follow(id, api, info.version_cur, arguments),
+    }
+}
+
+/// Says that the plugin works here. There is no machine to run, and so the emulator ends.
+fn answer(version: c_int) -> ! {
+    let mut out = std::io::stdout();
+    let said = writeln!(out, "{}", fetched::ready(version)).and_then(|()| out.flush());
+    qemu::end(said.is_err().into())
+}
+
+fn follow(id: u64, api: Api, version: c_int, arguments: Arguments) -> Result<(), String> {
     let failed = |error| format!("failed to write `{}`: {error}", arguments.out.display());
     let out = File::create(&arguments.out).map_err(failed)?;
-    let recorder = Recorder::new(out, arguments.clone(), info.version_cur).map_err(failed)?;
+    let recorder = Recorder::new(out, arguments.clone(), version).map_err(failed)?;
     // SAFETY: the API is there; a scoreboard of one number each, and an empty array, both kept for good.
     let (scoreboard, buffer) = unsafe { ((api.scoreboard)(size_of::<u64>()), (api.bytes_new)()) };
     let state = Mutex::new(State { recorder, registers: NO_REGISTERS, buffer });
@@ -113,24 +126,35 @@ fn install(id: u64, info: &Info, arguments: &[String]) -> Result<(), String> {
 
 extern "C" fn vcpu_begins(_id: u64, _vcpu: c_uint) {
     let Some(plugin) = PLUGIN.get() else { return };
-    let mut registers = NO_REGISTERS;
-    // SAFETY: called in the context of a CPU, as `qemu_plugin_get_registers` wants; the array holds `len` descriptors with
-    // names that qemu keeps for good, and is ours to free.
+    // SAFETY: called in the context of a CPU.
+    plugin.state().registers = unsafe { registers(&plugin.api) };
+}
+
+/// Handles of the registers that the emulated CPU has.
+///
+/// # Safety
+/// In the context of a CPU only, as `qemu_plugin_get_registers` wants.
+unsafe fn registers(api: &Api) -> Registers {
+    let mut found = NO_REGISTERS;
+    // SAFETY: the array holds `len` descriptors, each with at least the members declared and as far from the next as glib says, with
+    // names that qemu keeps for good; it is ours to free.
     unsafe {
-        let list = (plugin.api.registers)();
-        let descriptors = std::slice::from_raw_parts((*list).data.cast::<RegisterDescriptor>(), (*list).len as usize);
-        for descriptor in descriptors {
+        let list = (api.registers)();
+        let (data, bytes) = ((*list).data, (api.element_bytes)(list) as usize);
+        for at in 0..(*list).len as usize {
+            let descriptor = data.add(at * bytes).cast::<RegisterDescriptor>().read_unaligned();
             match CStr::from_ptr(descriptor.name).to_bytes() {
-                b"cr3" => registers.cr3 = descriptor.handle,
-                b"cr4" => registers.cr4 = descriptor.handle,
-                b"rdi" => registers.rdi = descriptor.handle,
-                b"rsi" => registers.rsi = descriptor.handle,
+                b"cr3" => found.cr3 = descriptor.handle,
+                b"cr4" => found.cr4 = descriptor.handle,
+                b"rdi" => found.rdi = descriptor.handle,
+                b"rsi" => found.rsi = descriptor.handle,
+                b"rdx" => found.rdx = descriptor.handle,
                 _ => {}
             }
         }
-        (plugin.api.array_free)(list, 1);
+        (api.array_free)(list, 1);
     }
-    plugin.state().registers = registers;
+    found
 }
 
 extern "C" fn block_is_translated(_id: u64, handle: *mut c_void) {
@@ -182,9 +206,9 @@ extern "C" fn window_begins(vcpu: c_uint, _data: *mut c_void) {
     let Some(plugin) = PLUGIN.get() else { return };
     let State { recorder, registers, buffer } = &mut *plugin.state();
     let mut guest = Vcpu { api: &plugin.api, registers, buffer: *buffer };
-    let direct_map = guest.register(registers.rdi).unwrap_or(0);
-    let tag = guest.register(registers.rsi).unwrap_or(0);
-    recorder.begin(vcpu as usize, direct_map, tag);
+    let mut register = |handle| guest.register(handle).unwrap_or(0);
+    let (direct_map, tag) = (register(registers.rdi), register(registers.rsi));
+    recorder.begin(vcpu as usize, Told { direct_map, tag, kernel_end: register(registers.rdx) });
     // SAFETY: the scoreboard has one number for each CPU.
     unsafe { (plugin.api.set)(plugin.inside, vcpu, 1) };
 }
@@ -215,15 +239,15 @@ impl Vcpu<'_> {
         if handle.is_null() {
             return None;
         }
-        // SAFETY: the handle is qemu's, the buffer is glib's and ours alone; qemu appends the register to it.
-        let size = unsafe {
+        // SAFETY: the handle is qemu's, the buffer is glib's and ours alone; qemu appends the register to it, or nothing.
+        unsafe {
             (self.api.bytes_resize)(self.buffer, 0);
-            (self.api.read_register)(handle, self.buffer)
-        };
-        (size == size_of::<u64>() as c_int).then(|| self.word()).flatten()
+            (self.api.read_register)(handle, self.buffer);
+        }
+        self.word()
     }
 
-    /// The eight bytes in the buffer.
+    /// The bytes in the buffer, if they are eight.
     fn word(&self) -> Option<u64> {
         // SAFETY: glib's array holds `len` bytes at `data`, which nobody else touches meanwhile.
         let bytes = unsafe { std::slice::from_raw_parts((*self.buffer).data, (*self.buffer).len as usize) };
@@ -242,3 +266,6 @@ impl Guest for Vcpu<'_> {
         read.then(|| self.word()).flatten()
     }
 }
+
+#[cfg(test)]
+mod tests;

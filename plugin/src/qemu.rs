@@ -5,6 +5,19 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 /// The version of the API this plugin speaks: the first with `qemu_plugin_read_memory_vaddr`, qemu 9.2.
 pub const VERSION: c_int = 4;
+/// The last whose declarations are known here to be those below or to end alike: qemu 11.0. Version 7 calls back with other arguments,
+/// and still takes plugins that name an older one.
+const NEWEST: c_int = 6;
+
+/// Whether an emulator that knows versions `min` to `cur` calls as this plugin is called; the error says why not.
+pub fn fits(min: c_int, cur: c_int) -> Result<(), String> {
+    if (min..=cur).contains(&VERSION) && cur <= NEWEST {
+        return Ok(());
+    }
+    Err(format!(
+        "it knows versions {VERSION} to {NEWEST} of the plugin API, qemu 9.2 to 11.0; this qemu has {min} to {cur}"
+    ))
+}
 
 /// `qemu_info_t`.
 #[repr(C)]
@@ -26,13 +39,12 @@ pub struct Bytes {
     pub len: c_uint,
 }
 
-/// `qemu_plugin_reg_descriptor`.
+/// `qemu_plugin_reg_descriptor` as far as it is used: qemu 11.0 appended to it, so that how far it is to the next is the array's to tell.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RegisterDescriptor {
     pub handle: *mut c_void,
     pub name: *const c_char,
-    pub feature: *const c_char,
 }
 
 /// `qemu_plugin_u64`: a number for each virtual CPU.
@@ -55,6 +67,13 @@ pub type ExitCallback = extern "C" fn(id: u64, data: *mut c_void);
 
 unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+    fn _exit(code: c_int) -> !;
+}
+
+/// Ends the process here and now: what the emulator would do at its end is of a machine that there is not yet.
+pub fn end(code: c_int) -> ! {
+    // SAFETY: it takes any code, and does not return.
+    unsafe { _exit(code) }
 }
 
 /// Declares [`Api`] with a member for each function, and how to fill it.
@@ -77,6 +96,20 @@ macro_rules! api {
                     },
                 )*})
             }
+
+            /// All of them are the function at `address`, for tests that put others in place of those they call.
+            ///
+            /// # Safety
+            /// None that is left may be called.
+            #[cfg(test)]
+            pub unsafe fn of_one(address: *mut c_void) -> Self {
+                Self {$(
+                    // SAFETY: the caller does not call it.
+                    $member: unsafe {
+                        std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) $(-> $result)?>(address)
+                    },
+                )*}
+            }
         }
     };
 }
@@ -94,12 +127,14 @@ api! {
     instruction_size = c"qemu_plugin_insn_size": fn(*const c_void) -> usize;
     instruction_bytes = c"qemu_plugin_insn_data": fn(*const c_void, *mut u8, usize) -> usize;
     registers = c"qemu_plugin_get_registers": fn() -> *mut Bytes;
-    read_register = c"qemu_plugin_read_register": fn(*mut c_void, *mut Bytes) -> c_int;
+    /// Its result was the size of the register, and is whether there is one since version 6. What is in the buffer says both.
+    read_register = c"qemu_plugin_read_register": fn(*mut c_void, *mut Bytes);
     read_memory = c"qemu_plugin_read_memory_vaddr": fn(u64, *mut Bytes, usize) -> bool;
     scoreboard = c"qemu_plugin_scoreboard_new": fn(usize) -> *mut c_void;
     set = c"qemu_plugin_u64_set": fn(PerCpu, c_uint, u64);
     bytes_new = c"g_byte_array_new": fn() -> *mut Bytes;
     bytes_resize = c"g_byte_array_set_size": fn(*mut Bytes, c_uint) -> *mut Bytes;
+    element_bytes = c"g_array_get_element_size": fn(*mut Bytes) -> c_uint;
     array_free = c"g_array_free": fn(*mut Bytes, c_int) -> *mut c_char;
 }
 
@@ -107,4 +142,21 @@ fn find(symbol: &CStr) -> Option<*mut c_void> {
     // SAFETY: a null handle is RTLD_DEFAULT, and the name ends in NUL.
     let found = unsafe { dlsym(std::ptr::null_mut(), symbol.as_ptr()) };
     (!found.is_null()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emulator_of_another_api_is_told_so_whether_it_is_older_or_newer() {
+        for (min, cur) in [(2, 4), (2, 5), (2, 6), (4, 4)] {
+            assert_eq!(fits(min, cur), Ok(()), "{min} to {cur}");
+        }
+        // qemu 7.2, 8.2 and 9.1; 11.1, which calls back with other arguments; one that has dropped version 4.
+        for (min, cur) in [(0, 1), (0, 2), (2, 3), (2, 7), (5, 6)] {
+            let why = fits(min, cur).unwrap_err();
+            assert!(why.ends_with(&format!("qemu 9.2 to 11.0; this qemu has {min} to {cur}")), "{why}");
+        }
+    }
 }

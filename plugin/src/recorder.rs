@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use crate::arguments::Arguments;
-use crate::block::Block;
+use crate::arguments::{Arguments, jit_text};
+use crate::block::{Block, Told};
 use crate::model::fetched::{Counts, End, FORMAT, Header, Pages, Record, Window};
 use crate::model::geometry::Named;
 use crate::model::itlb::{Found, Itlb};
@@ -19,6 +19,8 @@ struct Cpu {
     itlb: Itlb,
     open: Option<Window>,
     sizes: Sizes,
+    /// Fetches from here are of JIT text.
+    jit: Range<u64>,
 }
 
 /// Follows the windows of all CPUs and writes each when it ends.
@@ -26,7 +28,8 @@ struct Cpu {
 pub struct Recorder<W: Write> {
     out: W,
     model: Named,
-    jit: Range<u64>,
+    /// What was asked for to be JIT text.
+    jit: Option<Range<u64>>,
     cpus: Vec<Cpu>,
     end: End,
     /// The first failure to write; nothing is written behind it.
@@ -38,11 +41,12 @@ impl<W: Write> Recorder<W> {
     pub fn new(mut out: W, arguments: Arguments, api: i32) -> io::Result<Self> {
         let Arguments { model, jit, .. } = arguments;
         let hexadecimal = |addr: u64| format!("{addr:#x}");
+        let told_nothing = jit_text(jit.as_ref(), 0);
         let header = Header {
             format: FORMAT,
             model: model.name.clone(),
-            jit_from: hexadecimal(jit.start),
-            jit_to: hexadecimal(jit.end),
+            jit_from: hexadecimal(told_nothing.start),
+            jit_to: hexadecimal(told_nothing.end),
             api,
         };
         write_line(&mut out, &Record::Header(header))?;
@@ -50,15 +54,16 @@ impl<W: Write> Recorder<W> {
     }
 
     /// A window begins on `cpu`. One that is open there is written as cut.
-    pub fn begin(&mut self, cpu: usize, direct_map: u64, tag: u64) {
+    pub fn begin(&mut self, cpu: usize, told: Told) {
         self.close(cpu, true);
         while self.cpus.len() <= cpu {
             let itlb = Itlb::new(&self.model.geometry);
-            self.cpus.push(Cpu { itlb, open: None, sizes: Sizes::default() });
+            self.cpus.push(Cpu { itlb, open: None, sizes: Sizes::default(), jit: 0..0 });
         }
         let cpu = &mut self.cpus[cpu];
-        cpu.sizes.begin(direct_map);
-        cpu.open = Some(Window { tag, ..Window::default() });
+        cpu.sizes.begin(told.direct_map);
+        cpu.jit = jit_text(self.jit.as_ref(), told.kernel_end);
+        cpu.open = Some(Window { tag: told.tag, ..Window::default() });
     }
 
     /// The window on `cpu` ends.
@@ -70,14 +75,14 @@ impl<W: Write> Recorder<W> {
 
     /// `cpu` runs a block; outside a window that means nothing.
     pub fn run(&mut self, cpu: usize, block: &Block, guest: &mut impl Guest) {
-        let Some(Cpu { itlb, open: Some(window), sizes }) = self.cpus.get_mut(cpu) else { return };
+        let Some(Cpu { itlb, open: Some(window), sizes, jit }) = self.cpus.get_mut(cpu) else { return };
         window.instructions += u64::from(block.instructions());
         for addr in block.pages() {
             let seen = sizes.of(addr, guest);
             let found = itlb.fetch(addr, seen.size.modelled());
             let Window { tables_read, tables_failed, .. } = window;
             let (mut read, mut failed) = (*tables_read, *tables_failed);
-            let (counts, pages) = kind(window, addr, &self.jit);
+            let (counts, pages) = kind(window, addr, jit);
             counts.fetches += 1;
             counts.l1_misses += u64::from(found != Found::L1);
             counts.walks += u64::from(found == Found::Walk);

@@ -8,6 +8,23 @@ use serde::{Deserialize, Serialize};
 /// Version of the format.
 pub const FORMAT: u32 = 1;
 
+/// What the plugin says, in one line, where it is asked only whether it would work. `api` is the newest version of the plugin API that the
+/// emulator has.
+pub fn ready(api: i32) -> String {
+    format!("{READY}{FORMAT}, plugin API {api}")
+}
+
+const READY: &str = "itlbench plugin: ready, format ";
+
+/// Whether `said` is that of a plugin whose counts this build reads.
+pub fn is_ready(said: &str) -> Result<bool, Malformed> {
+    let mut formats = said.lines().filter_map(|line| line.strip_prefix(READY)?.split(',').next()?.parse().ok());
+    match formats.next_back() {
+        Some(format) if format != FORMAT => Err(Malformed::Format { format }),
+        found => Ok(found.is_some()),
+    }
+}
+
 /// What the counts are of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +33,7 @@ pub struct Header {
     pub format: u32,
     /// The iTLB, as `--model` takes it.
     pub model: String,
-    /// Fetches from here count as JIT text; hexadecimal.
+    /// Fetches from here count as JIT text, where a window's mark does not tell where the guest's kernel ends; hexadecimal.
     pub jit_from: String,
     /// First address behind it.
     pub jit_to: String,
@@ -231,6 +248,13 @@ mod tests {
 
     fn refused(text: &str) -> String {
         Output::parse(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plugin_that_answers_is_ready_unless_it_writes_another_format() {
+        assert_eq!(is_ready(&format!("a warning\n{}\n", ready(4))), Ok(true));
+        assert_eq!(is_ready("QEMU 10.0.2 monitor\n"), Ok(false));
+        assert_eq!(is_ready("itlbench plugin: ready, format 2, of more\n"), Err(Malformed::Format { format: 2 }));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::arguments::Asked;
 use crate::model::fetched::{Output, Unusable};
 use crate::paging::Control;
 
@@ -46,8 +47,19 @@ impl Guest for Fake {
     }
 }
 
+fn arguments() -> Arguments {
+    match Asked::parse(["out=x", "model=zen3"]).unwrap() {
+        Asked::Count(arguments) => arguments,
+        Asked::Probe => panic!("a probe"),
+    }
+}
+
+fn told(direct_map: u64, tag: u64) -> Told {
+    Told { direct_map, tag, kernel_end: 0 }
+}
+
 fn recorder() -> Recorder<Vec<u8>> {
-    Recorder::new(Vec::new(), Arguments::parse(["out=x", "model=zen3"]).unwrap(), 4).unwrap()
+    Recorder::new(Vec::new(), arguments(), 4).unwrap()
 }
 
 fn block(addr: u64) -> Block {
@@ -71,7 +83,7 @@ fn fetches_are_counted_by_kind_and_only_inside_windows() {
     let mut recorder = recorder();
     let guest = &mut fake();
     recorder.run(0, &block(JIT), guest);
-    recorder.begin(0, DIRECT_MAP, 7);
+    recorder.begin(0, told(DIRECT_MAP, 7));
     recorder.run(0, &block(USER), guest);
     recorder.run(0, &block(TEXT), guest);
     recorder.run(0, &block(TEXT + 0x1000), guest);
@@ -92,13 +104,32 @@ fn fetches_are_counted_by_kind_and_only_inside_windows() {
 }
 
 #[test]
+fn a_kernel_that_cannot_move_has_its_jit_text_right_behind_its_image() {
+    // Where modules and BPF programs begin without CONFIG_RANDOMIZE_BASE.
+    const LOW: u64 = 0xffff_ffff_a000_0000;
+    let counted = |kernel_end: u64, jit: Option<Range<u64>>| {
+        let mut recorder = Recorder::new(Vec::new(), Arguments { jit, ..arguments() }, 4).unwrap();
+        recorder.begin(0, Told { kernel_end, ..told(DIRECT_MAP, 0) });
+        for addr in [TEXT, TEXT + 0x1000, LOW, JIT, JIT + 0x1000] {
+            recorder.run(0, &block(addr), &mut fake());
+        }
+        recorder.end(0);
+        let window = output(recorder).windows.remove(0);
+        (window.kernel.fetches, window.jit.fetches)
+    };
+    assert_eq!(counted(TEXT + 0x280_0000, None), (2, 3));
+    assert_eq!(counted(0, None), (3, 2), "an older guest tells nothing");
+    assert_eq!(counted(TEXT + 0x280_0000, Some(JIT..JIT + 0x1000)), (4, 1), "what was asked for wins");
+}
+
+#[test]
 fn a_round_over_more_pages_than_an_lru_holds_misses_at_every_page() {
     for (pages, misses) in [(64, 0), (65, 650), (512, 5120)] {
         let mut recorder = recorder();
-        recorder.begin(0, DIRECT_MAP, 0);
+        recorder.begin(0, told(DIRECT_MAP, 0));
         visit(&mut recorder, &mut fake(), pages, 1);
         recorder.end(0);
-        recorder.begin(0, DIRECT_MAP, 1);
+        recorder.begin(0, told(DIRECT_MAP, 1));
         visit(&mut recorder, &mut fake(), pages, 10);
         recorder.end(0);
         let output = output(recorder);
@@ -111,7 +142,7 @@ fn a_round_over_more_pages_than_an_lru_holds_misses_at_every_page() {
 #[test]
 fn one_large_page_is_one_entry() {
     let mut recorder = recorder();
-    recorder.begin(0, DIRECT_MAP, 0);
+    recorder.begin(0, told(DIRECT_MAP, 0));
     visit(&mut recorder, &mut Fake { jit_is_huge: true, ..fake() }, 512, 10);
     recorder.end(0);
     let output = output(recorder);
@@ -124,12 +155,12 @@ fn one_large_page_is_one_entry() {
 fn tables_are_read_once_for_a_page_in_a_window_and_again_in_the_next() {
     let mut recorder = recorder();
     let guest = &mut fake();
-    recorder.begin(0, DIRECT_MAP, 0);
+    recorder.begin(0, told(DIRECT_MAP, 0));
     visit(&mut recorder, guest, 3, 1);
     let first = guest.reads;
     visit(&mut recorder, guest, 3, 9);
     assert_eq!(guest.reads, first);
-    recorder.begin(0, DIRECT_MAP, 1);
+    recorder.begin(0, told(DIRECT_MAP, 1));
     visit(&mut recorder, guest, 3, 1);
     assert_eq!(guest.reads, 2 * first);
 }
@@ -138,7 +169,7 @@ fn tables_are_read_once_for_a_page_in_a_window_and_again_in_the_next() {
 fn without_tables_a_window_says_so() {
     let check = |direct_map: u64, mut guest: Fake| {
         let mut recorder = recorder();
-        recorder.begin(0, direct_map, 0);
+        recorder.begin(0, told(direct_map, 0));
         visit(&mut recorder, &mut guest, 3, 2);
         recorder.end(0);
         let window = output(recorder).windows.remove(0);
@@ -155,11 +186,11 @@ fn without_tables_a_window_says_so() {
 fn marks_that_do_not_pair_are_told() {
     let mut recorder = recorder();
     recorder.end(0);
-    recorder.begin(0, DIRECT_MAP, 1);
-    recorder.begin(0, DIRECT_MAP, 2);
+    recorder.begin(0, told(DIRECT_MAP, 1));
+    recorder.begin(0, told(DIRECT_MAP, 2));
     recorder.end(1);
     recorder.end(0);
-    recorder.begin(1, DIRECT_MAP, 3);
+    recorder.begin(1, told(DIRECT_MAP, 3));
     let output = output(recorder);
     let windows: Vec<_> = output.windows.iter().map(|window| (window.tag, window.cut)).collect();
     assert_eq!(windows, [(1, true), (2, false), (3, true)]);
@@ -170,7 +201,7 @@ fn marks_that_do_not_pair_are_told() {
 fn each_cpu_has_an_itlb_of_its_own() {
     let mut recorder = recorder();
     for cpu in [0, 1] {
-        recorder.begin(cpu, DIRECT_MAP, 0);
+        recorder.begin(cpu, told(DIRECT_MAP, 0));
         recorder.run(cpu, &block(JIT), &mut fake());
     }
     recorder.end(1);
@@ -195,8 +226,8 @@ impl Write for Full {
 
 #[test]
 fn a_full_disk_is_told_at_the_end() {
-    let mut recorder = Recorder::new(Full(200), Arguments::parse(["out=x", "model=zen3"]).unwrap(), 4).unwrap();
-    recorder.begin(0, DIRECT_MAP, 0);
+    let mut recorder = Recorder::new(Full(200), arguments(), 4).unwrap();
+    recorder.begin(0, told(DIRECT_MAP, 0));
     recorder.end(0);
     assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
