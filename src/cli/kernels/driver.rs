@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::fetches;
+use super::fetches::{self, NotAdded};
 use super::plan::{Kernel, Plan};
 use crate::runfile::Run;
 use crate::runfile::manifest::{Accelerator, Fetches};
@@ -227,9 +227,9 @@ impl One<'_> {
             return Err(Trouble::Failed(format!("the guest sent {sent} of {planned} trials")));
         }
         let Some(counts) = counts else { return Ok(()) };
-        let added = counts.read().map_err(|error| error.to_string());
+        let added = counts.read().map_err(NotAdded::from);
         let added = added.and_then(|written| fetches::add(&self.own_dir(), &self.plan.model, &written));
-        added.map_err(|why| Trouble::Failed(format!("the plugin's counts were rejected: {why}")))
+        added.map_err(|why| Trouble::Failed(why.to_string()))
     }
 
     fn own_dir(&self) -> PathBuf {

@@ -1,21 +1,58 @@
 //! Gives every window of a run what the emulator's plugin counted in it. A run is given all of it or nothing.
 
+use std::io;
 use std::path::Path;
 
 use crate::model::fetched::{Output, Window};
+use crate::runfile::manifest::Fetches;
 use crate::runfile::reader::FILE_NAME;
-use crate::runfile::{Run, Writer};
+use crate::runfile::writer::WriteError;
+use crate::runfile::{ReadError, Run, Writer};
 use crate::trial::Trial;
 
-/// Adds what the plugin wrote to the run file in `dir`, in whose place the new one is put; the error says why it is not believed.
-pub fn add(dir: &Path, model: &str, written: &[u8]) -> Result<(), String> {
+/// Why a run stays without counts. Its placement is in the run file all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAdded {
+    #[error("the plugin's counts were rejected, the placement was kept: {0}")]
+    Rejected(String),
+    #[error("failed to read what the plugin wrote, the placement was kept: {0}")]
+    Unread(#[from] io::Error),
+    #[error(transparent)]
+    Run(#[from] ReadError),
+    #[error("failed to add the plugin's counts to the run, the placement was kept: {0}")]
+    Unwritten(#[from] WriteError),
+    #[error(
+        "failed to add the plugin's counts to the run, the placement was kept: failed to rename `{path}`: {source}; check the disk"
+    )]
+    Unplaced { path: String, source: io::Error },
+}
+
+/// Adds what the plugin wrote to the run file in `dir`, in whose place the new one is put; if that is not believed the run says
+/// so. A guest that could not set marks says so itself, and there is nothing to add.
+pub fn add(dir: &Path, model: &str, written: &[u8]) -> Result<(), NotAdded> {
+    let mut run = Run::read(dir)?;
+    if let Some(Fetches::NotModelled { .. }) = run.manifest.guest.as_ref().map(|guest| &guest.fetches) {
+        return Ok(());
+    }
+    let rejected = believe(&mut run.trials, model, written).err();
+    if let (Some(why), Some(guest)) = (&rejected, &mut run.manifest.guest) {
+        let reason = format!("{}: the plugin's counts were rejected: {why}", guest.kernel);
+        guest.fetches = Fetches::NotModelled { reason };
+        run.trials.iter_mut().for_each(|trial| trial.fetched.clear());
+    }
+    let written = rewrite(dir, &run);
+    match rejected {
+        Some(why) => Err(NotAdded::Rejected(why)),
+        None => written,
+    }
+}
+
+fn believe(trials: &mut [Trial], model: &str, written: &[u8]) -> Result<(), String> {
     let output = Output::parse(written).map_err(|error| error.to_string())?;
     if output.header.model != model {
         return Err(format!("it modelled `{}`, `{model}` was asked for", output.header.model));
     }
-    let mut run = Run::read(dir).map_err(|error| error.to_string())?;
-    deal(&mut run.trials, output.windows)?;
-    rewrite(dir, &run)
+    deal(trials, output.windows)
 }
 
 /// Windows come in the order in which they ran: of each trial the first half of its baseline, its samples, the other half.
@@ -42,7 +79,7 @@ fn deal(trials: &mut [Trial], windows: Vec<Window>) -> Result<(), String> {
     Ok(())
 }
 
-fn rewrite(dir: &Path, run: &Run) -> Result<(), String> {
+fn rewrite(dir: &Path, run: &Run) -> Result<(), NotAdded> {
     let (old, new) = (dir.join(FILE_NAME), dir.join(format!("{FILE_NAME}.new")));
     let written = Writer::create(&new, &run.manifest).and_then(|mut writer| {
         for (trial, histograms) in run.trials.iter().zip(&run.histograms) {
@@ -50,8 +87,9 @@ fn rewrite(dir: &Path, run: &Run) -> Result<(), String> {
         }
         writer.finish(!run.complete)
     });
-    let placed = written.map_err(|error| error.to_string()).and_then(|_| {
-        std::fs::rename(&new, &old).map_err(|error| format!("failed to write `{}`: {error}", old.display()))
+    let placed = written.map_err(NotAdded::from).and_then(|_| {
+        let unplaced = |source| NotAdded::Unplaced { path: new.display().to_string(), source };
+        std::fs::rename(&new, &old).map_err(unplaced)
     });
     if placed.is_err() {
         let _ = std::fs::remove_file(&new);
