@@ -8,4 +8,5 @@ pub mod initramfs;
 pub mod leash;
 pub mod memory_file;
 pub mod port;
+mod probe;
 pub mod qemu;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::runfile::manifest::Accelerator;
 
@@ -12,7 +12,7 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 pub const VARIABLE: &str = "ITLBENCH_QEMU";
 /// File name of the plugin that `make plugin` builds.
 pub const PLUGIN: &str = "libitlbench_plugin.so";
-/// Older ones let guests panic that have done nothing wrong, and their plugin interface cannot read registers.
+/// Older ones let guests panic that have done nothing wrong.
 const OLDEST: (u32, u32) = (10, 0);
 /// What every guest's kernel is told. Its crypto layer would test itself in threads of its own while init already measures
 /// (crypto/testmgr.c), which has nothing to do with BPF and takes longer.
@@ -46,6 +46,29 @@ pub enum QemuError {
     Run { path: String, source: std::io::Error },
     #[error("`{path}` is no qemu-system-x86_64: it says `{said}`; give qemu 10 or later with --qemu")]
     Other { path: String, said: String },
+    #[error("`{path}` does not start ({status}): {said}; give another qemu, 10 or later, with --qemu")]
+    Fails { path: String, status: String, said: String },
+}
+
+impl QemuError {
+    /// Of a program that was asked for its version and gave something else.
+    fn of(path: String, output: &Output) -> Self {
+        let first = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().find_map(said);
+        match (first(&output.stdout), first(&output.stderr)) {
+            (Some(said), _) if output.status.success() => Self::Other { path, said },
+            (stdout, stderr) => {
+                let said = stderr.or(stdout).unwrap_or_else(|| "it says nothing".to_owned());
+                Self::Fails { path, status: output.status.to_string(), said }
+            }
+        }
+    }
+}
+
+/// What can be quoted of a line, if there is anything in it.
+pub(super) fn said(line: &str) -> Option<String> {
+    const MOST_QUOTED: usize = 240;
+    let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!words.is_empty()).then(|| words.chars().take(MOST_QUOTED).collect())
 }
 
 /// Where `scripts/kernels.sh` keeps what it fetches; `None` without a home.
@@ -71,17 +94,27 @@ impl Qemu {
     fn ask(path: PathBuf) -> Result<Self, QemuError> {
         let name = path.display().to_string();
         let say = |option: &str| {
-            let output = Command::new(&path).arg(option).stdin(Stdio::null()).stderr(Stdio::null()).output();
-            let output = output.map_err(|source| QemuError::Run { path: name.clone(), source })?;
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            let output = Command::new(&path).arg(option).stdin(Stdio::null()).output();
+            output.map_err(|source| QemuError::Run { path: name.clone(), source })
         };
-        let said = say("--version")?;
-        let Some(version) = version(&said) else {
-            let said = said.lines().next().unwrap_or_default().chars().take(60).collect();
-            return Err(QemuError::Other { path: name, said });
+        let output = say("--version")?;
+        let Some(version) = version(&String::from_utf8_lossy(&output.stdout)) else {
+            return Err(QemuError::of(name, &output));
         };
-        let plugins = say("-help")?.lines().any(|line| line.starts_with("-plugin "));
+        let help = say("-help")?.stdout;
+        let plugins = String::from_utf8_lossy(&help).lines().any(|line| line.starts_with("-plugin "));
         Ok(Self { plugins, flaky: is_older(&version, OLDEST), version, path })
+    }
+
+    /// What whoever emulates guests with it must know.
+    pub fn warning(&self) -> Option<String> {
+        let (version, (major, minor)) = (&self.version, OLDEST);
+        self.flaky.then(|| {
+            format!(
+                "qemu {version} is older than {major}.{minor}, and under such kernels have panicked that did nothing wrong: believe no guest's \
+                 death before another qemu has shown it; `bash scripts/kernels.sh qemu` fetches one"
+            )
+        })
     }
 }
 
@@ -163,19 +196,27 @@ pub fn arguments(hardware: &Hardware, boot: &Boot) -> Vec<OsString> {
         put("-icount", "shift=0,sleep=off".into());
         put("-rtc", CLOCK.into());
     }
-    if let Some(plugin) = &boot.plugin {
-        let value = [
-            escaped(&plugin.path),
-            OsString::from(",out="),
-            escaped(&plugin.out),
-            OsString::from(format!(",model={}", plugin.model)),
-        ];
-        put("-plugin", value.into_iter().collect());
+    if let Some(Plugin { path, model, out }) = &boot.plugin {
+        put(
+            "-plugin",
+            [escaped(path), ",out=".into(), escaped(out), format!(",model={model}").into()].into_iter().collect(),
+        );
     }
     put("-kernel", boot.kernel.clone().into());
     put("-initrd", boot.initramfs.clone().into());
     put("-append", command_line(&boot.append).into());
     arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+    arguments
+}
+
+/// No machine, and a plugin that is only to say whether it would work here.
+pub fn probe(plugin: &Path, model: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["-accel", "tcg", "-M", "none", "-display", "none", "-nodefaults", "-no-user-config"]
+            .map(OsString::from)
+            .to_vec();
+    let value = [escaped(plugin), format!(",probe=on,model={model}").into()];
+    arguments.extend(["-plugin".into(), value.into_iter().collect()]);
     arguments
 }
 
@@ -250,6 +291,23 @@ mod tests {
         for (found, older) in [("7.2.0", true), ("9.2", true), ("10.0.2", false), ("11.1.3", false), ("", true)] {
             assert_eq!(is_older(found, OLDEST), older, "{found}");
         }
+    }
+
+    #[test]
+    fn a_qemu_that_cannot_start_is_quoted_by_its_first_words() {
+        use std::os::unix::process::ExitStatusExt;
+
+        let said = |stdout: &str, stderr: &str| {
+            let status = std::process::ExitStatus::from_raw(127 << 8);
+            let output = Output { status, stdout: stdout.into(), stderr: stderr.into() };
+            QemuError::of("q".to_owned(), &output).to_string()
+        };
+        let library = "q: error while loading shared libraries: libx.so.1: cannot open";
+        let line =
+            format!("`q` does not start (exit status: 127): {library}; give another qemu, 10 or later, with --qemu");
+        assert_eq!(said("", &format!(" \n{library}\nmore\n")), line);
+        assert!(said("no\n", "").contains("): no; give") && said("", "").contains("): it says nothing; give"));
+        assert!(said("", &"x".repeat(1000)).len() < 400, "a line can be read");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod fetches;
 pub mod guest;
 pub mod leash;
 mod plan;
+mod plugin;
 mod publish;
 mod selftest;
 
@@ -19,6 +20,7 @@ use super::Failure;
 use super::counting::Counting;
 use super::run::{make_stamped, stop_on_signals};
 use super::shape::Shape;
+use crate::runfile::manifest::Accelerator;
 use plan::Plan;
 
 /// Arguments of `itlbench kernels`.
@@ -113,6 +115,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let plan = Plan::of(args)?;
     if let Some(why) = &plan.emulating {
         eprintln!("itlbench: the guests are emulated, and no time of theirs is shown: {why}");
+    }
+    if let Some(warning) = plan.accelerators.contains(&Accelerator::Tcg).then(|| plan.qemu.warning()).flatten() {
+        eprintln!("itlbench: {warning}");
     }
     let stop = stop_on_signals()?;
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Accel, Args, NamedImage, selftest};
+use super::{Accel, Args, NamedImage, plugin, selftest};
 use crate::cli::Failure;
 use crate::cli::shape::Shape;
 use crate::counters::Choice;
@@ -15,7 +15,7 @@ use crate::vm::boot::Limits;
 use crate::vm::image::Image;
 use crate::vm::initramfs;
 use crate::vm::port::Selftest;
-use crate::vm::qemu::{self, Clock, EMULATED_CPU, Hardware, PLUGIN, Qemu};
+use crate::vm::qemu::{Clock, EMULATED_CPU, Hardware, Qemu};
 use crate::workload::{FillerRule, Spec};
 
 /// Under emulation everything is counted and nothing timed, so that more of the same says nothing new.
@@ -53,7 +53,7 @@ pub struct Plan {
     pub timeout: Duration,
     pub jobs: usize,
     /// The plugin that models an iTLB under emulation, or why none does.
-    pub plugin: Result<PathBuf, String>,
+    pub plugin: plugin::Chosen,
     /// Whose iTLB.
     pub model: String,
     /// Test the allocator instead of measuring.
@@ -108,7 +108,7 @@ impl Plan {
             emulated_workloads,
             argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             choice: args.counting.choice(),
-            plugin: plugin(args, &qemu, cpus),
+            plugin: plugin::choose(args, &qemu, cpus, &accelerators)?,
             model: model.name,
             selftest,
             qemu,
@@ -198,25 +198,6 @@ fn under_emulation(shape: &Shape) -> Shape {
     // Nothing is timed: fillers in the kernel's own arm would only show in its direct map.
     shape.fillers = shape.fillers.or(Some(FillerRule::Needed));
     shape
-}
-
-/// The plugin that is used, or why none is.
-fn plugin(args: &Args, qemu: &Qemu, cpus: u32) -> Result<PathBuf, String> {
-    if args.testing.selftest {
-        return Err("a selftest has no windows".to_owned());
-    }
-    if cpus > 1 {
-        return Err("the model is of one CPU, and the guests have several (--smp)".to_owned());
-    }
-    if !qemu.plugins {
-        return Err(format!("`{}` was built without plugins", qemu.path.display()));
-    }
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
-    let built = beside.iter().flat_map(|dir| [dir.join(PLUGIN), dir.join("../release").join(PLUGIN)]);
-    let cached = qemu::cache().map(|cache| cache.join(PLUGIN));
-    let mut places = built.chain(cached);
-    let found = args.plugin.clone().or_else(|| places.find(|place| place.is_file()));
-    found.ok_or_else(|| format!("no `{PLUGIN}` was found; run `make plugin`, or name one with --plugin"))
 }
 
 fn refuse_doubles(images: &[NamedImage]) -> Result<(), Failure> {
