@@ -1,19 +1,18 @@
 //! One boot: qemu started, listened to, and gone when this returns, whatever the guest does.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-
 use super::console::Console;
 use super::leash;
 use super::port::Said;
 use super::qemu::{Boot, Hardware, Qemu, arguments};
+use super::running::Running;
 
 /// How often signals and limits are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -178,44 +177,9 @@ impl BootError {
     }
 }
 
-/// A process group that does not outlive this value.
-#[derive(Debug)]
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl Running {
-    /// Ends all of its group, and takes leave of it: qemu may be the child of a wrapper that has ended.
-    fn kill(&mut self) {
-        if let Some(group) = self.group() {
-            // Not reaped yet, so that the number is still its own.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.0.wait();
-    }
-
-    fn group(&self) -> Option<Pid> {
-        i32::try_from(self.0.id()).ok().and_then(Pid::from_raw)
-    }
-
-    /// Whether it has ended by itself; it is left to be waited for.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.group().is_some_and(|pid| waitid(WaitId::Pid(pid), options).is_ok_and(|status| status.is_some()))
-    }
-}
-
 fn start(qemu: &Qemu, hardware: &Hardware, what: &Boot) -> Result<Running, BootError> {
-    use std::os::unix::process::CommandExt;
-
     let mut command = leash::command(&qemu.path, &arguments(hardware, what));
-    // A group of its own: Ctrl-C reaches this process alone, which then ends the guests in order.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().map(Running).map_err(|error| BootError::Start(error.to_string()))
+    Running::start(&mut command).map_err(|error| BootError::Start(error.to_string()))
 }
 
 /// A boot under way.
@@ -231,8 +195,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn until_the_end(&mut self, take: &mut dyn FnMut(Said) -> Result<(), String>) -> Result<(), BootError> {
         let (sender, said) = channel();
-        let port = self.running.0.stdout.take();
-        let screen = self.running.0.stderr.take();
+        let (port, screen) = self.running.pipes();
         let listener = thread::spawn(move || listen(port, &sender));
         let console = Arc::clone(&self.console);
         let reader = thread::spawn(move || read_console(screen, &console));
@@ -306,9 +269,7 @@ impl Watch<'_> {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        let by_itself = self.running.has_ended();
-        self.running.kill();
-        self.running.0.try_wait().ok().flatten().filter(|_| by_itself)
+        self.running.end()
     }
 }
 

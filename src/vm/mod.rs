@@ -10,3 +10,4 @@ pub mod memory_file;
 pub mod port;
 mod probe;
 pub mod qemu;
+mod running;

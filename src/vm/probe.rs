@@ -1,17 +1,15 @@
 //! Asks a qemu whether a plugin works in it, before anything is booted; no process is left when this returns.
 
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-
 use super::leash;
 use super::qemu::{Qemu, probe, said};
+use super::running::Running;
 use crate::model::fetched;
 
 /// A qemu without a machine loads a plugin in a fraction of a second.
@@ -64,39 +62,22 @@ impl Answer {
 }
 
 fn ask(qemu: &Path, plugin: &Path, model: &str, limit: Duration) -> io::Result<Answer> {
-    let mut command = leash::command(qemu, &probe(plugin, model));
-    // A group of its own: a wrapper's children end with it.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    hear(command.spawn()?, limit)
+    Running::start(&mut leash::command(qemu, &probe(plugin, model))).map(|running| hear(running, limit))
 }
 
-fn hear(mut child: Child, limit: Duration) -> io::Result<Answer> {
-    let (stdout, stderr) = (listen(child.stdout.take()), listen(child.stderr.take()));
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let ended = pid.is_some_and(|pid| ends(pid, limit));
-    // It is not waited for yet, so that the number of the group is still its own.
-    if let Some(group) = pid {
-        let _ = kill_process_group(group, Signal::KILL);
+fn hear(mut running: Running, limit: Duration) -> Answer {
+    let (stdout, stderr) = running.pipes();
+    let (stdout, stderr) = (listen(stdout), listen(stderr));
+    let began = Instant::now();
+    while !running.has_ended() && began.elapsed() < limit {
+        thread::sleep(TICK);
     }
-    let status = child.wait()?;
+    let status = running.end();
     let text = |bytes: Receiver<Vec<u8>>| {
         let bytes = bytes.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    Ok(Answer { stdout: text(stdout), stderr: text(stderr), status: ended.then_some(status) })
-}
-
-/// Whether the child ends by itself; it stays to be waited for.
-fn ends(child: Pid, limit: Duration) -> bool {
-    let began = Instant::now();
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    loop {
-        match waitid(WaitId::Pid(child), options) {
-            Ok(Some(_)) => return true,
-            _ if began.elapsed() >= limit => return false,
-            _ => thread::sleep(TICK),
-        }
-    }
+    Answer { stdout: text(stdout), stderr: text(stderr), status }
 }
 
 fn listen(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
@@ -151,9 +132,8 @@ mod tests {
     fn what_does_not_answer_is_ended_with_its_children() {
         let hear = |script: &str| {
             let mut command = Command::new("sh");
-            command.args(["-c", script]).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-            let child = command.spawn().unwrap();
-            let (group, answer) = (child.id(), hear(child, Duration::from_millis(300)).unwrap());
+            let running = Running::start(command.args(["-c", script])).unwrap();
+            let (group, answer) = (running.id(), hear(running, Duration::from_secs(2)));
             let began = Instant::now();
             while members(group) > 0 && began.elapsed() < Duration::from_secs(10) {
                 thread::sleep(TICK);
