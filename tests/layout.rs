@@ -103,7 +103,8 @@ fn what_a_case_costs_beside_is_recorded() {
     for trial in &run.trials {
         let beside = trial.beside.as_ref().unwrap();
         let latency = histogram::decode(beside.load_latency.as_deref().unwrap()).unwrap();
-        assert!(latency.len() >= 64 && latency.min() > 1000, "{} loads", latency.len());
+        let loads = u64::from(trial.load.programs + trial.load.plugs);
+        assert!(latency.len() == loads && latency.min() > 1000, "{} loads of {loads}", latency.len());
         assert!(latency.max() < trial.load.load_ns + trial.load.load_ns / 100, "no load takes longer than all");
         for map in [beside.before, beside.loaded, beside.unloaded] {
             assert!(map.kib_4k.is_some_and(|kib| kib > 0), "{map:?}");
