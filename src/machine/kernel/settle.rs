@@ -9,6 +9,7 @@ use libbpf_rs::{MapHandle, Object, ObjectBuilder, ProgramInput};
 
 use crate::placement::image::PAGE_BYTES;
 use crate::placement::mapping::Looks;
+use crate::placement::mapping::look::REST;
 use crate::placement::mapping::observed::pages_of;
 use crate::placement::{Addr, Image, pack};
 use crate::trial::Freed;
@@ -179,7 +180,7 @@ impl Settle {
         if !self.sees() {
             return None;
         }
-        let leaves = looks.leaves_at_rest(&pages_of(images), Duration::from_millis(50)).ok()?.leaves;
+        let leaves = looks.leaves_at_rest(&pages_of(images), REST).ok()?.leaves;
         let mut freed = Freed { images: images.len() as u32, ..Freed::default() };
         for image in images {
             if image.pages().any(|page| !leaves.contains_key(&page)) {

@@ -12,6 +12,8 @@ use crate::placement::image::{Addr, Image};
 const MOST_LOOKS: u32 = 4;
 /// Rests between such attempts before page tables are taken for restless.
 const MOST_RESTS: u32 = 20;
+/// Such a rest.
+pub const REST: Duration = Duration::from_millis(50);
 
 /// Something that can tell how pages are mapped now.
 pub trait Look: fmt::Debug {
@@ -53,10 +55,14 @@ impl Looks {
         self.sources.iter().map(|look| look.source()).collect()
     }
 
-    /// How the pages of `images` are mapped now.
+    /// How the pages of `images` are mapped, once those beside them have come to rest as well.
     pub fn observe(&mut self, images: &[Image]) -> Observed {
+        self.observe_at_rest(images, REST)
+    }
+
+    fn observe_at_rest(&mut self, images: &[Image], rest: Duration) -> Observed {
         let pages = pages_of(images);
-        match self.leaves(&with_neighbours(&pages)) {
+        match self.leaves_at_rest(&with_neighbours(&pages), rest) {
             Ok(Seen { source, agreeing, leaves }) => {
                 let kernel_text = self.size_of_kernel_text();
                 Observed::Seen(Mapping { agreeing, kernel_text, ..Mapping::of(source, &pages, &leaves) })
@@ -204,7 +210,7 @@ mod tests {
     fn observe(sources: Vec<(Source, Opened)>) -> Observed {
         let mut looks = Looks::new(Some(TEXT));
         sources.into_iter().for_each(|(source, opened)| looks.add(source, opened));
-        looks.observe(&[Image { addr: Addr(0x10_040), len: 100 }])
+        looks.observe_at_rest(&[Image { addr: Addr(0x10_040), len: 100 }], Duration::ZERO)
     }
 
     fn unknown(observed: Observed) -> String {
@@ -228,7 +234,12 @@ mod tests {
         let settled = vec![Ok(other.clone()), Ok(usual()), Ok(usual())];
         let seen = observe(vec![(Source::BpfWalk, told(Source::BpfWalk, settled))]);
         assert!(matches!(seen, Observed::Seen(Mapping { mapped_4k: 1, .. })), "{seen:?}");
-        let restless = vec![Ok(other.clone()), Ok(usual()), Ok(other), Ok(usual())];
+        let fidgety =
+            vec![Ok(other.clone()), Ok(usual()), Ok(other.clone()), Ok(usual()), Ok(other.clone()), Ok(usual())];
+        let seen = observe(vec![(Source::BpfWalk, told(Source::BpfWalk, fidgety))]);
+        assert!(matches!(seen, Observed::Seen(_)), "a change in each of four looks is waited for: {seen:?}");
+        let looks = ((MOST_RESTS + 1) * MOST_LOOKS) as usize;
+        let restless = [other, usual()].into_iter().cycle().take(looks).map(Ok).collect();
         let reason = unknown(observe(vec![(Source::BpfWalk, told(Source::BpfWalk, restless))]));
         assert_eq!(reason, "BPF page walk: page tables changed during each of 4 looks");
     }
