@@ -124,23 +124,18 @@ mod tests {
         }
     }
 
-    /// Runs the script with a tool that prints its arguments and the workload it was given.
+    /// Runs the script with a tool that prints its arguments: a function of the shell, as a program that was just written cannot be
+    /// executed while a child of another test has it open.
     #[test]
     fn the_script_writes_the_workload_and_runs_the_command_with_its_seed() {
-        use std::os::unix::fs::PermissionsExt as _;
-
         let mut run = fixture::timed_run();
         run.manifest.workloads[0].name = "mine".to_owned();
         run.manifest.workloads[0].programs = vec![8, 4000];
         run.manifest.argv = ["/x/itlbench", "run", "/home/me/it's.toml", "--trials", "8"].map(str::to_owned).to_vec();
         let dir = tempfile::tempdir().expect("directory");
-        let tool = dir.path().join("itlbench");
-        std::fs::write(&tool, "#!/bin/sh\nprintf '%s\\n' \"$@\" >args\n").expect("written");
-        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).expect("executable");
         std::fs::write(dir.path().join("reproduce"), part(&run, "reproduce")).expect("written");
-        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").expect("PATH"));
-        let status =
-            std::process::Command::new("sh").arg("reproduce").current_dir(dir.path()).env("PATH", path).status();
+        let script = "itlbench() { printf '%s\\n' \"$@\" >args; }; . ./reproduce";
+        let status = std::process::Command::new("sh").args(["-c", script]).current_dir(dir.path()).status();
         assert!(status.expect("sh").success());
         let args = std::fs::read_to_string(dir.path().join("args")).expect("ran");
         assert_eq!(args, "run\n./workload-1.toml\n--trials\n8\n--seed\n1\n");

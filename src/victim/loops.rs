@@ -109,9 +109,17 @@ mod tests {
                 work(kind, units).expect("works");
                 began.elapsed()
             };
-            let least = |units| (0..3).map(|_| time(units)).min().unwrap_or(Duration::ZERO);
-            let (few, many) = (least(4), least(100));
-            assert!(many > few, "{kind}: {few:?} and {many:?}");
+            // In turns, and again where other work on the CPU fell upon one of the two.
+            let times = |_| {
+                let (mut few, mut many) = (Duration::MAX, Duration::MAX);
+                for _ in 0..6 {
+                    few = few.min(time(4));
+                    many = many.min(time(100));
+                }
+                (few, many)
+            };
+            let tries: Vec<_> = (0..4).map(times).take_while(|(few, many)| *many < *few * 3 / 2).collect();
+            assert!(tries.len() < 4, "{kind}: {tries:?}");
         }
     }
 }

@@ -261,7 +261,9 @@ mod tests {
         };
         let run = tandem.run(CountSide::User, Some(&mut burst)).expect("runs");
         assert!(run.wall_ns > 50_000_000 && run.cpu_ns < run.wall_ns, "{run:?}");
-        assert!((10..=60).contains(&bursts), "{bursts}");
+        // No more than the rhythm allows, and as few as a busy host leaves time for.
+        let most = run.wall_ns / RHYTHM.as_nanos() as u64 + 1;
+        assert!((2..=most).contains(&bursts), "{bursts} in {} ns", run.wall_ns);
     }
 
     #[test]
