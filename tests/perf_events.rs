@@ -64,6 +64,10 @@ fn differences(ours: &Call, perfs: &Call, excused: &[&str]) -> Vec<String> {
     differing.map(|(name, value)| format!("{name}: ours {}, perf's {value}", of_ours(name))).collect()
 }
 
+fn has_pmu(name: &str) -> bool {
+    Path::new("/sys/bus/event_source/devices").join(name).exists()
+}
+
 fn runs(program: &str) -> bool {
     let result = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     result.is_ok_and(|status| status.success())
@@ -81,15 +85,36 @@ fn can_trace() -> bool {
 
 /// Every perf_event_open of a command.
 fn trace(command: &[&str]) -> Vec<Call> {
+    trace_of(&[], command)
+}
+
+fn trace_of(options: &[&str], command: &[&str]) -> Vec<Call> {
     let out = tempfile::NamedTempFile::new().unwrap();
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-v", "-X", "raw", "-e", "trace=perf_event_open", "-o"]).arg(out.path()).args(command);
+    strace.args(["-f", "-v", "-X", "raw", "-e", "trace=perf_event_open"]).args(options);
+    strace.arg("-o").arg(out.path()).args(command);
     strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     calls(&std::fs::read_to_string(out.path()).unwrap())
 }
 
 fn ours(list: &str, side: &str) -> Vec<Call> {
     trace(&[BINARY, "doctor", "--counters", list, "--count", side])
+}
+
+/// The same where no PMU takes anything: each event is asked for by itself then, as there is no group for it to join.
+fn ours_alone(list: &str, side: &str) -> Vec<Call> {
+    let refused = ["-e", "inject=perf_event_open:error=ENOENT"];
+    trace_of(&refused, &[BINARY, "doctor", "--counters", list, "--count", side])
+}
+
+/// Whether this CPU has cores of two kinds: each event then names the PMU of one kind in its config, which perf did not on the boxes
+/// where it was recorded.
+fn is_hybrid() -> bool {
+    let hybrid = has_pmu("cpu_core");
+    if hybrid {
+        println!("SKIP generic events: the CPU has cores of two kinds");
+    }
+    hybrid
 }
 
 /// A section of the recorded files, by what stands behind `stat`.
@@ -104,7 +129,7 @@ fn recorded(file: &str, arguments: &str) -> Vec<Call> {
 
 #[test]
 fn our_attrs_are_those_recorded_of_perf() {
-    if !can_trace() {
+    if !can_trace() || is_hybrid() {
         return;
     }
     for file in ["perf-6.1.strace.txt", "perf-6.12.strace.txt"] {
@@ -115,7 +140,8 @@ fn our_attrs_are_those_recorded_of_perf() {
         // perf counts these one by one, we in pinned groups: the read format of a group, and the pin.
         let alone = ["pid", "read_format", "pinned"];
         let perfs = recorded(file, "-e iTLB-load-misses,iTLB-loads,cycles,instructions");
-        let generic = ours("iTLB-load-misses,iTLB-loads,cycles,instructions", "both");
+        let generic = ours_alone("iTLB-load-misses,iTLB-loads,cycles,instructions", "both");
+        assert!(generic.len() >= perfs.len(), "{generic:?}");
         for (ours, perfs) in generic.iter().zip(&perfs) {
             assert_eq!(differences(ours, perfs, &alone), [""; 0], "generic events, {file}");
         }
@@ -215,7 +241,8 @@ fn errors_of_the_kernel_reach_the_user_with_their_remedy() {
         let output = injected(errno, &[BINARY, "doctor", "--counters", "auto"]);
         let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(expected), "{errno}: {text}");
-        assert!(text.contains("events none opens; refused: cycles (type 0 config 0x0), "), "{text}");
+        // Where cores are of two kinds the config goes on with the PMU of one.
+        assert!(text.contains("events none opens; refused: cycles (type 0 config 0x"), "{text}");
     }
 }
 
@@ -233,7 +260,8 @@ fn a_run_that_cannot_count_what_was_named_says_which_and_why() {
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.contains("r0e85 (type 4 config 0xe85): EBUSY: another user owns the PMU"), "{error}");
-    assert!(error.contains("cycles (type 0 config 0x0): EBUSY"), "{error}");
+    let cycles = error.split_once("cycles (type 0 config 0x").and_then(|(_, rest)| rest.split_once("): "));
+    assert!(cycles.is_some_and(|(_, answer)| answer.starts_with("EBUSY")), "{error}");
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
@@ -242,9 +270,13 @@ fn a_list_that_names_no_event_is_bad_usage() {
     for (list, expected) in [
         ("cpux/event=1/", "no PMU `cpux` on this host"),
         ("msr/event=/", "value `` of term `event` is no number"),
-        ("msr/tsk/", "PMU `msr` has no term `tsk`; it has terms event; events tsc"),
+        ("msr/tsk/", "PMU `msr` has no term `tsk`; it has terms event; events "),
         ("walks", "no event `walks`"),
     ] {
+        if list.starts_with("msr/") && !has_pmu("msr") {
+            println!("SKIP {list}: no msr PMU");
+            continue;
+        }
         let output = Command::new(BINARY).args(["doctor", "--counters", list]).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{list}: {error}");
@@ -345,7 +377,8 @@ fn tracepoints_and_more_software_events_are_counted_in_a_whole_run() {
     // tracefs in a mount namespace of its own, which goes with the command.
     let script =
         "test -e /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing || exit 99; exec \"$@\"";
-    let list = "sched:sched_switch,minor-faults,msr/tsc/";
+    let list =
+        if has_pmu("msr") { "sched:sched_switch,minor-faults,msr/tsc/" } else { "sched:sched_switch,minor-faults" };
     let run = ["run", "chain", "--programs", "8", "--trials", "2", "--samples", "4", "--counters", list, "--out"];
     let attempt = || {
         let mut command = Command::new("unshare");
