@@ -6,8 +6,16 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use itlbench::selftest::reading::{self, State};
+
+/// One test at a time: a child started while another thread writes a program inherits the open file for a moment, and executing the
+/// program then fails with ETXTBSY.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn contrib(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(path)
@@ -56,6 +64,7 @@ fn expected(text: &str) -> Vec<(String, &'static str)> {
 
 #[test]
 fn the_output_follows_the_rules_of_the_kernels_parser() {
+    let _turn = turn();
     let results = reading::read(&printed()).unwrap();
     assert_eq!(results.len(), 27);
     assert!(results.iter().all(|one| one.state != State::Failed));
@@ -64,6 +73,7 @@ fn the_output_follows_the_rules_of_the_kernels_parser() {
 
 #[test]
 fn lkp_gets_a_statistic_of_each_result() {
+    let _turn = turn();
     for text in [printed(), broken()] {
         let mut child = Command::new(contrib("lkp/programs/itlbench-selftest/parse"))
             .stdin(Stdio::piped())
@@ -82,6 +92,7 @@ fn lkp_gets_a_statistic_of_each_result() {
 
 #[test]
 fn lkp_is_given_files_that_are_yaml_and_a_script_that_is_run_with_its_parameter() {
+    let _turn = turn();
     let job = fs::read_to_string(contrib("lkp/jobs/itlbench-selftest.yaml")).unwrap();
     assert!(job.contains("\nitlbench-selftest:\n  seconds:\n"), "{job}");
     let dir = with_itlbench("hello\n", 0);
@@ -120,6 +131,7 @@ fn told(text: &str, code: u8) -> Vec<(String, String)> {
 
 #[test]
 fn lava_is_told_each_result_and_whether_all_came() {
+    let _turn = turn();
     for (text, code, all) in [(printed(), 0, "pass"), (broken(), 1, "fail"), (String::new(), 3, "skip")] {
         let mut wanted: Vec<(String, String)> = match text.is_empty() {
             true => Vec::new(),
@@ -142,6 +154,7 @@ fn kselftest_gets_its_exit_codes() {
         println!("SKIP: not root, which the script asks for first");
         return;
     }
+    let _turn = turn();
     for (code, theirs) in [(0, 0), (1, 1), (3, 4), (4, 4)] {
         let dir = with_itlbench("KTAP version 1\n", code);
         let output = kselftest(dir.path());

@@ -6,17 +6,21 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+/// What the browser may take for an answer or an event.
+const LONGEST: Duration = Duration::from_secs(60);
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// A browser driven over its debugging pipe: JSON messages that end in NUL, on descriptors 3 and 4.
 struct Browser {
     child: Child,
     to: File,
-    from: BufReader<File>,
+    from: Receiver<Vec<u8>>,
     last: u64,
     session: String,
     /// What the page wrote on its console, and what the browser complained of.
@@ -44,7 +48,7 @@ impl Browser {
             .spawn()
             .unwrap();
         let to = File::options().write(true).open(pipe("to")).unwrap();
-        let from = BufReader::new(File::open(pipe("from")).unwrap());
+        let from = messages(File::open(pipe("from")).unwrap());
         let (session, complaints) = (String::new(), Vec::new());
         let mut browser = Self { child, to, from, last: 0, session, complaints, _home: home };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
@@ -74,8 +78,7 @@ impl Browser {
 
     /// The next message; complaints among the events are noted.
     fn receive(&mut self) -> Value {
-        let mut bytes = Vec::new();
-        self.from.read_until(0, &mut bytes).unwrap();
+        let mut bytes = self.from.recv_timeout(LONGEST).expect("a message of the browser");
         assert_eq!(bytes.pop(), Some(0), "the browser ended");
         let message: Value = serde_json::from_slice(&bytes).unwrap();
         let (method, params) = (message["method"].as_str().unwrap_or_default(), &message["params"]);
@@ -114,6 +117,22 @@ impl Browser {
         let answer = self.call("Page.captureScreenshot", options);
         base64::engine::general_purpose::STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()
     }
+}
+
+/// What comes from the browser, read by a thread of its own: a pipe has no time limit. The last one is without its NUL.
+fn messages(pipe: File) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    let mut from = BufReader::new(pipe);
+    std::thread::spawn(move || {
+        loop {
+            let mut bytes = Vec::new();
+            let ended = !matches!(from.read_until(0, &mut bytes), Ok(length) if length > 0);
+            if sender.send(bytes).is_err() || ended {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 impl Drop for Browser {
