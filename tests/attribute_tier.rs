@@ -69,6 +69,7 @@ fn samples_of_a_clock_land_in_the_measured_programs() {
 
 #[test]
 fn an_event_that_does_not_open_is_named_with_its_answer_and_the_next_is_tried() {
+    let Some(_turn) = tier::bpf() else { return };
     let mut nothing = clock();
     nothing.sampling.event.name = "nothing".to_owned();
     nothing.sampling.event.code = EventCode::new(0xfff, 0);

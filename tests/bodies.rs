@@ -180,7 +180,7 @@ fn every_body_and_mix_runs_in_chains_in_walks_and_on_hooks() {
 #[test]
 fn every_body_and_mix_lies_densely_in_pack_on_and_on_its_own_page_in_pack_off() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let mut machine = KernelMachine::new(Some(tier::cpu()), false, Arc::new(AtomicBool::new(false))).unwrap();
     for (body, trigger) in Body::all().into_iter().zip(FAMILIES.into_iter().cycle()) {
         for pack in [PackMode::On, PackMode::Off] {
             let case = Spec::builtin(&trigger.to_string()).unwrap().case(PROGRAMS, pack);

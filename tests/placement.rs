@@ -6,7 +6,6 @@
 mod tier;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -24,8 +23,12 @@ use libbpf_sys::bpf_insn;
 use socket2::{Domain, SockFilter, Socket, Type};
 
 /// The machine of the test before has waited until all of it was free.
-fn machine(harden: bool) -> KernelMachine {
-    KernelMachine::new(Some(1), harden, Arc::new(AtomicBool::new(false))).unwrap()
+fn machine(harden: bool) -> Option<KernelMachine> {
+    let machine = KernelMachine::new(None, harden, Arc::new(AtomicBool::new(false))).unwrap();
+    if !machine.packs() {
+        println!("SKIP: this kernel does not pack BPF programs (before 5.18)");
+    }
+    machine.packs().then_some(machine)
 }
 
 fn chain(arms: &[PackMode], programs: u32) -> Vec<Case> {
@@ -47,11 +50,11 @@ fn place(machine: &mut KernelMachine, case: &Case) -> (Vec<Image>, u32) {
 #[test]
 fn every_arm_lies_as_it_should_with_as_many_fillers() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    let Some(mut machine) = machine(false) else { return };
     let arms = [PackMode::On, PackMode::Off, PackMode::OffTwoMeg, PackMode::Placebo];
     let mut fillers = BTreeMap::new();
     for case in chain(&arms, 12) {
-        let (images, loaded) = place(&mut machine, &case);
+        let Some((images, loaded)) = tier::undisturbed(|| place(&mut machine, &case)) else { return };
         let print = Footprint::of(&images);
         assert_eq!(print.missed(case.pack), None, "{case}: {print:?}");
         fillers.insert(case.pack, loaded);
@@ -63,9 +66,11 @@ fn every_arm_lies_as_it_should_with_as_many_fillers() {
 #[test]
 fn a_trial_begins_when_all_fillers_of_the_one_before_are_gone() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    let Some(mut machine) = machine(false) else { return };
     let case = chain(&[PackMode::On, PackMode::Off, PackMode::OffTwoMeg], 24).remove(2);
-    let loads: Vec<u32> = (0..4).map(|_| place(&mut machine, &case).1).collect();
+    // The first meets whatever holes there are.
+    place(&mut machine, &case);
+    let loads: Vec<u32> = (0..3).map_while(|_| tier::undisturbed(|| place(&mut machine, &case).1)).collect();
     // 37 fillers of the longest kind to a region; a trial that finds fillers of the one before goes round them with as many again.
     assert!(loads.iter().all(|fillers| *fillers <= 24 * 38 + 120), "{loads:?}");
 }
@@ -73,7 +78,7 @@ fn a_trial_begins_when_all_fillers_of_the_one_before_are_gone() {
 #[test]
 fn the_placebo_lies_as_dense_as_pack_on_in_another_order() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    let Some(mut machine) = machine(false) else { return };
     let cases = chain(&[PackMode::On, PackMode::Placebo], 512);
     let [(on, _), (placebo, _)] = [0, 1].map(|at: usize| place(&mut machine, &cases[at]));
     let order = |images: &[Image]| {
@@ -90,7 +95,7 @@ fn the_placebo_lies_as_dense_as_pack_on_in_another_order() {
 #[test]
 fn random_offsets_are_those_of_the_seed_and_no_walk() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    let Some(mut machine) = machine(false) else { return };
     let case = Case { offset: OffsetRule::Random, ..chain(&[PackMode::Off], 512).remove(0) };
     let print = Footprint::of(&place(&mut machine, &case).0);
     assert_eq!(print.missed(PackMode::Off), None, "{print:?}");
@@ -100,7 +105,10 @@ fn random_offsets_are_those_of_the_seed_and_no_walk() {
 #[test]
 fn bpftool_and_kallsyms_say_the_same_of_every_program() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    if !tier::kallsyms() {
+        return;
+    }
+    let Some(mut machine) = machine(false) else { return };
     for case in chain(&[PackMode::On, PackMode::Off], 64) {
         let loaded = machine.load(&case, 3).unwrap();
         let theirs = kallsyms();
@@ -141,7 +149,7 @@ fn bpftool_lengths() -> Option<HashSet<u32>> {
 #[test]
 fn released_fillers_are_gone_before_anything_runs() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    let Some(mut machine) = machine(false) else { return };
     let kept = chain(&[PackMode::Off], 256).remove(0);
     let released = Case { fillers: FillerRule::Release, ..kept.clone() };
     let memory = |case: &Case, machine: &mut KernelMachine| {
@@ -206,7 +214,7 @@ fn classic(steps: u32) -> Socket {
 fn a_neighbour_who_loads_and_unloads_does_not_spoil_the_placement() {
     let Some(_turn) = tier::bpf() else { return };
     let neighbour = Neighbour::loading(200);
-    let mut machine = machine(false);
+    let Some(mut machine) = machine(false) else { return };
     for case in chain(&[PackMode::Off, PackMode::On, PackMode::Off, PackMode::Placebo], 1024) {
         let before = neighbour.loads.load(Ordering::Relaxed);
         let print = Footprint::of(&place(&mut machine, &case).0);
@@ -229,17 +237,25 @@ fn unloading_waits_for_a_free_every_few_hundred_programs() {
             (0..steps).for_each(|_| pace.step());
             began.elapsed()
         };
-        assert!(took(&mut pace, 255) < Duration::from_millis(1), "nothing is waited for yet");
+        // Again where the thread lost the CPU for a while.
+        let times: Vec<(Duration, Duration)> = (0..4).map(|_| (took(&mut pace, 255), took(&mut pace, 1))).collect();
+        assert!(
+            times.iter().any(|(steps, _)| *steps < Duration::from_millis(1)),
+            "nothing is waited for yet: {times:?}"
+        );
         // A grace period, and the work queue behind it.
-        let pause = took(&mut pace, 1);
-        assert!(pause > Duration::from_millis(1) && pause < Duration::from_millis(1900), "{pause:?}");
+        let waited = |pause: Duration| pause > Duration::from_millis(1) && pause < Duration::from_secs(10);
+        assert!(times.iter().all(|(_, pause)| waited(*pause)), "{times:?}");
     }
 }
 
 #[test]
 fn a_body_of_three_functions_lies_where_its_arm_wants_it_as_kallsyms_says() {
     let Some(_turn) = tier::bpf() else { return };
-    let mut machine = machine(false);
+    if !tier::kallsyms() {
+        return;
+    }
+    let Some(mut machine) = machine(false) else { return };
     for case in chain(&[PackMode::On, PackMode::Off, PackMode::Placebo], 128) {
         let case = Case { body: Body::Subprograms, ..case };
         let mut loaded = machine.load(&case, 3).unwrap();
@@ -257,17 +273,28 @@ fn a_body_of_three_functions_lies_where_its_arm_wants_it_as_kallsyms_says() {
 #[test]
 fn a_program_of_two_functions_is_one_piece_where_both_lie_as_others_say() {
     let Some(_turn) = tier::bpf() else { return };
+    if !tier::kallsyms() {
+        return;
+    }
     let insn = |code, imm| bpf_insn { code, imm, ..Default::default() };
     let mut call = insn(0x85, 1);
     call.set_src_reg(1);
     let (zero, exit) = (insn(0xb7, 0), insn(0x95, 0));
     let load = || sys::load_sched_cls(&[call, exit, zero, exit]).unwrap();
     // What was loaded first may lie in two holes, and is kept; behind it there are none.
-    let held: Vec<_> = (0..64).map(|_| load()).collect();
-    let together: Vec<Image> = held.iter().filter_map(|program| verified(program).ok()).collect();
-    assert!(together.len() >= 32, "{} of 64 in one piece", together.len());
+    let (mut held, mut together) = (Vec::new(), Vec::new());
+    while together.len() < 32 && held.len() < 4096 {
+        held.push(load());
+        together.extend(held.last().and_then(|program| verified(program).ok()));
+    }
     // A function that is called has a symbol of another name.
     let theirs = kallsyms_with("bpf_prog_");
+    let (mut pace, loaded) = (Pace::blind(), held.len());
+    for program in held {
+        drop(program);
+        pace.step();
+    }
+    assert_eq!(together.len(), 32, "of {loaded} in one piece");
     for image in &together {
         let (base, end) = (pack::base(image), pack::end(image));
         let functions: Vec<u64> = theirs.iter().copied().filter(|addr| (base..end).contains(addr)).collect();
@@ -282,9 +309,10 @@ struct Sysctl(Child);
 impl Sysctl {
     fn set(path: &str, value: &str) -> Option<Self> {
         let before = std::fs::read_to_string(path).ok()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
-        // A group of its own: what kills the tests must not kill it.
-        command.args(["selftest", "--restore", &format!("{path}={}", before.trim())]).process_group(0);
+        // A session of its own: what kills the tests must not kill it.
+        let mut command = Command::new("setsid");
+        command.arg(env!("CARGO_BIN_EXE_itlbench"));
+        command.args(["selftest", "--restore", &format!("{path}={}", before.trim())]);
         let restorer = Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
         std::fs::write(path, value).ok()?;
         Some(restorer)
@@ -301,13 +329,17 @@ impl Drop for Sysctl {
 #[test]
 fn blinded_constants_change_lengths_and_not_the_placement() {
     let Some(_turn) = tier::bpf() else { return };
-    let plain = place(&mut machine(false), &chain(&[PackMode::On], 8)[0]).0;
+    const HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
+    let Some(_plain) = Sysctl::set(HARDEN, "0") else {
+        println!("SKIP: net.core.bpf_jit_harden cannot be set here");
+        return;
+    };
+    let Some(mut unhardened) = machine(false) else { return };
+    let plain = place(&mut unhardened, &chain(&[PackMode::On], 8)[0]).0;
+    drop(unhardened);
     for level in ["1", "2"] {
-        let Some(_sysctl) = Sysctl::set("/proc/sys/net/core/bpf_jit_harden", level) else {
-            println!("SKIP: net.core.bpf_jit_harden cannot be set here");
-            return;
-        };
-        let mut machine = machine(true);
+        let _sysctl = Sysctl::set(HARDEN, level).unwrap();
+        let mut machine = machine(true).unwrap();
         for case in chain(&[PackMode::On, PackMode::Off], 128) {
             let (images, _) = place(&mut machine, &case);
             let print = Footprint::of(&images);

