@@ -47,10 +47,12 @@ fn prepare() -> Result<(), Failure> {
         ("proc", "/proc"),
         ("sysfs", "/sys"),
         ("debugfs", "/sys/kernel/debug"),
+        ("securityfs", "/sys/kernel/security"),
         ("tmpfs", "/tmp"),
     ] {
         let mounted = mount(kind, target, kind, none, None);
-        // Without debugfs one source of page tables is missing; without devtmpfs the archive has the ports.
+        // Without debugfs one source of page tables is missing, without securityfs the reason why another is; without devtmpfs the
+        // archive has the ports.
         if let (Err(error), "proc" | "sysfs") = (mounted, kind) {
             return Err(Failure::HostCannot(format!("failed to mount {kind}: {error}")));
         }
