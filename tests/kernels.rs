@@ -301,6 +301,23 @@ fn two_boots_of_one_seed_are_alike_to_the_bit() {
 }
 
 #[test]
+fn each_boot_draws_its_own_places_and_all_of_a_kernel_are_one_row() {
+    let Some(vm) = Vm::new() else { return };
+    let output = vm.boot(&[&vm.image("a", "5.10"), "--boots", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let dir = directory(&output);
+    let places = |boot: u32| {
+        let trial = native(&dir, &format!("a-boot{boot}"));
+        assert_eq!(pages(&trial), (64, 64, 0), "boot {boot}");
+        trial.images
+    };
+    assert_ne!(places(1), places(2), "KASLR of two seeds put every program into the same place");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows = table.lines().filter(|line| line.trim_start().starts_with("a ") && line.contains("native"));
+    assert!(table.contains(", 2 boots") && rows.count() == 1, "{table}");
+}
+
+#[test]
 fn the_allocator_of_a_guest_passes_its_selftest() {
     let Some(vm) = Vm::new() else { return };
     let only = ["--selftest", "--seconds", "0", "--only", "header,bytes,results"];
