@@ -7,7 +7,7 @@ use crate::runfile::Manifest;
 use crate::runfile::manifest::Fetches;
 
 const BEFORE_CASE: [&str; 5] = ["kernel", "kernel_release", "boots", "append", "arm"];
-const BEHIND_CASE: [&str; 20] = [
+const BEHIND_CASE: [&str; 22] = [
     "trials",
     "trials_left_out",
     "jited_bytes",
@@ -28,6 +28,8 @@ const BEHIND_CASE: [&str; 20] = [
     "modelled_walks_per_1000",
     "modelled_kernel_l1_misses_per_1000",
     "modelled_kernel_walks_per_1000",
+    "modelled_user_l1_misses_per_1000",
+    "modelled_user_walks_per_1000",
 ];
 
 fn head() -> Vec<String> {
@@ -73,8 +75,10 @@ fn modelled(manifest: &Manifest, row: &Row) -> Vec<String> {
         Some(Fetches::Modelled { model }) => model.clone(),
         _ => String::new(),
     };
-    let figures = row.fetched.map(|found| [found.l1, found.walks, found.kernel_l1, found.kernel_walks].map(Some));
-    let figures = figures.unwrap_or([None; 4]).map(number);
+    let figures = row.fetched.map(|found| {
+        [found.l1, found.walks, found.kernel_l1, found.kernel_walks, found.user_l1, found.user_walks].map(Some)
+    });
+    let figures = figures.unwrap_or([None; 6]).map(number);
     std::iter::once(by).chain(figures).collect()
 }
 

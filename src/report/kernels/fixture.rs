@@ -80,7 +80,9 @@ fn guest(kernel: &Kernel, boot: u32, emulator: String) -> Guest {
 fn fetched(executions: u64, pages: u32, kernel: &Kernel) -> Window {
     let misses = |entries: u32| if pages > entries && !kernel.huge { executions } else { 0 };
     let jit = Counts { fetches: executions, l1_misses: misses(64), walks: misses(512) };
-    Window { jit, tables_read: 9, ..Window::default() }
+    let beside =
+        |one_in| Counts { fetches: executions, l1_misses: executions / one_in, walks: executions / one_in / 2 };
+    Window { jit, kernel: beside(100), user: beside(200), tables_read: 9, ..Window::default() }
 }
 
 fn guest_trial(trial: &mut Trial, kernel: &Kernel, boot: u32) {

@@ -86,6 +86,9 @@ pub struct Fetched {
     /// The same in the rest of the kernel's code.
     pub kernel_l1: f64,
     pub kernel_walks: f64,
+    /// And in user code: on the way of a run the tool's own.
+    pub user_l1: f64,
+    pub user_walks: f64,
 }
 
 /// Who decided where the programs lie.
@@ -263,6 +266,8 @@ impl Fetched {
             walks: of(|window| window.jit.walks),
             kernel_l1: of(|window| window.kernel.l1_misses),
             kernel_walks: of(|window| window.kernel.walks),
+            user_l1: of(|window| window.user.l1_misses),
+            user_walks: of(|window| window.user.walks),
         })
     }
 }
