@@ -36,13 +36,27 @@ pub struct Host {
     foreign: Vec<Span>,
     churn: Vec<Churn>,
     turn: usize,
+    /// Others do the same in another order each time.
+    out_of_step: bool,
     pub random: oorandom::Rand64,
 }
 
 impl Host {
     pub fn new(choice: PackChoice, shift: u64, nodes: u32, churn: Vec<Churn>) -> Self {
         let packs = Allocator::new(choice, shift, nodes);
-        Self { packs, foreign: Vec::new(), foreign_chunks: 0, churn, turn: 0, random: oorandom::Rand64::new(3) }
+        let random = oorandom::Rand64::new(3);
+        Self { packs, foreign: Vec::new(), foreign_chunks: 0, churn, turn: 0, out_of_step: false, random }
+    }
+
+    /// Nobody else's loads come after as many of ours each time.
+    pub fn out_of_step(self) -> Self {
+        Self { out_of_step: true, ..self }
+    }
+
+    fn shuffle(&mut self) {
+        for last in (1..self.churn.len()).rev() {
+            self.churn.swap(last, self.random.rand_range(0..last as u64 + 1) as usize);
+        }
     }
 
     pub fn quiet() -> Self {
@@ -65,7 +79,11 @@ impl Host {
     }
 
     pub fn others(&mut self) {
-        let Some(&churn) = self.churn.get(self.turn % self.churn.len().max(1)) else { return };
+        let at = self.turn % self.churn.len().max(1);
+        if at == 0 && self.out_of_step {
+            self.shuffle();
+        }
+        let Some(&churn) = self.churn.get(at) else { return };
         self.turn += 1;
         match churn {
             Churn::Nothing => {}
