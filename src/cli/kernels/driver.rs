@@ -163,13 +163,14 @@ impl One<'_> {
     /// Where more of it is.
     fn whole_console(&self) -> String {
         let path = self.own_dir().join(CONSOLE);
-        let has_some = path.metadata().is_ok_and(|file| file.len() > 0);
-        if has_some { format!("; more of it in `{}`", path.display()) } else { String::new() }
+        if path.exists() { format!("; more of it in `{}`", path.display()) } else { String::new() }
     }
 
     /// What a guest said that did not end as it should; of several tries the last.
     fn keep_console(&self, text: &str) {
-        let _ = fs::write(self.own_dir().join(CONSOLE), text);
+        if !text.is_empty() {
+            let _ = fs::write(self.own_dir().join(CONSOLE), text);
+        }
     }
 
     /// One boot, and what the plugin is to leave of it.
