@@ -119,7 +119,7 @@ fn calibrate(
         schema: SCHEMA,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         started,
-        argv: std::env::args().collect(),
+        argv: super::argv(),
         host: Facts::read(Path::new("/")),
         cpu,
         seed,

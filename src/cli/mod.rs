@@ -30,6 +30,11 @@ use clap::{Parser, Subcommand};
 
 pub use failure::Failure;
 
+/// The command line as a run file keeps it. Paths may be no UTF-8; what is not is replaced.
+fn argv() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Measures what the placement of JITed BPF code costs in iTLB misses and cycles.
 #[derive(Debug, Parser)]
 #[command(name = "itlbench", version, max_term_width = 100)]

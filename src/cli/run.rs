@@ -89,7 +89,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         seed: args.shape.seed(),
         choice: args.counting.choice(),
         attribute: args.attribute,
-        argv: std::env::args().collect(),
+        argv: super::argv(),
         victim: args.asked(),
         rounds: args.repetitions,
         hooked: args.hooked,

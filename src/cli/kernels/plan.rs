@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Accel, Args, NamedImage, plugin, selftest};
 use crate::cli::Failure;
+use crate::cli::argv;
 use crate::cli::shape::Shape;
 use crate::counters::Choice;
 use crate::model::geometry::Named;
@@ -106,7 +107,7 @@ impl Plan {
             seed: args.shape.seed(),
             workloads,
             emulated_workloads,
-            argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            argv: argv(),
             choice: args.counting.choice(),
             plugin: plugin::choose(args, &qemu, cpus, &accelerators)?,
             model: model.name,
