@@ -62,10 +62,7 @@ fn a_panic_is_tried_again_quoted_and_known_to_the_next_try() {
 fn a_kernel_that_dies_while_its_allocator_is_tested_is_not_tried_again() {
     let bench =
         Bench::new("printf 'H\\nKKTAP version 1\\nK1..2\\nKok 1 header\\n'; echo 'Kernel panic - not syncing: x' >&2");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
-    command.args(["kernels", "a=image", "--accel", "tcg", "--selftest", "--seed", "7", "--qemu"]);
-    command.arg(bench.path("qemu")).arg("--init").arg(bench.path("init")).arg("--out").arg(bench.path("out"));
-    let output = command.current_dir(bench.dir.path()).output().unwrap();
+    let output = bench.bare(&["a=image", "--selftest"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("# a: the guest died behind `ok 1 header`") && text.ends_with("not ok 1 a\n"), "{text}");
     assert_eq!((output.status.code(), bench.pids().len()), (Some(1), 1), "{}", stderr(&output));
@@ -132,10 +129,7 @@ fn the_results_of_a_selftest_are_subtests_and_the_worst_of_them_is_the_exit_code
     let output = bench.run(&["a=image", "--selftest"]);
     let said = stderr(&output);
     assert!(output.status.code() == Some(2) && said.contains("--programs"), "a selftest measures nothing: {said}");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
-    command.args(["kernels", "a=image", "b=none", "--accel", "tcg", "--selftest", "--seed", "7", "--qemu"]);
-    command.arg(bench.path("qemu")).arg("--init").arg(bench.path("init")).arg("--out").arg(bench.path("out"));
-    let output = command.current_dir(bench.dir.path()).output().unwrap();
+    let output = bench.bare(&["a=image", "b=none", "--selftest"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let expected = "KTAP version 1\n1..2\n  KTAP version 1\n  1..1\n  not ok 1 bytes\nnot ok 1 a\n# b: failed to read kernel image `none`";
     assert!(text.starts_with(expected) && text.ends_with("not ok 2 b\n"), "{text}");

@@ -96,9 +96,9 @@ pub enum BootError {
 }
 
 impl BootError {
-    /// Where it ended by itself.
-    pub fn died(&self) -> Option<&Place> {
-        if let Self::Died { place, .. } = self { Some(place) } else { None }
+    /// Whether it ended by itself.
+    pub fn is_death(&self) -> bool {
+        matches!(self, Self::Died { .. })
     }
 
     /// Whether it ended, or did not go on, before it reached user space.

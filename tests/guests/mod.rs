@@ -52,9 +52,17 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    /// Measures.
     pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare(args);
+        command.args(["--programs", "8"]);
+        command
+    }
+
+    /// The same without a word of what is measured.
+    pub fn bare(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_itlbench"));
-        command.arg("kernels").args(args).args(["--accel", "tcg", "--programs", "8", "--seed", "7"]);
+        command.arg("kernels").args(args).args(["--accel", "tcg", "--seed", "7"]);
         command.arg("--qemu").arg(self.path("qemu")).arg("--init").arg(self.path("init"));
         command.arg("--out").arg(self.path("out")).current_dir(self.dir.path()).stdin(Stdio::null());
         command

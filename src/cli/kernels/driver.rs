@@ -50,6 +50,16 @@ impl Outcome {
     }
 }
 
+/// What the tries of one boot have come to so far.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Of the last one.
+    wall: Duration,
+    code: u8,
+    /// How those before it ended.
+    deaths: Vec<String>,
+}
+
 /// Boots all; the outcomes are in the order of the command line.
 pub fn boot_all(plan: &Plan, dir: &Path, stop: &AtomicBool) -> Vec<Outcome> {
     let boots: Vec<(&Kernel, u32)> =
@@ -85,8 +95,8 @@ struct One<'a> {
 
 impl One<'_> {
     fn run(&self) -> Outcome {
-        let (mut wall, mut code, mut deaths) = (Duration::ZERO, 0, Vec::new());
-        let result = self.try_all(&mut wall, &mut code, &mut deaths);
+        let mut tries = Tries::default();
+        let result = self.try_all(&mut tries);
         let own = self.own_dir();
         let interrupted = matches!(result, Err(Trouble::Interrupted));
         let failure = match result {
@@ -97,9 +107,10 @@ impl One<'_> {
         match &failure {
             Some(message) if !interrupted => self.say(&format!("{message}{}", self.whole_console())),
             Some(_) => {}
-            None => self.say(&format!("{} in {:.1} s", self.did(), wall.as_secs_f64())),
+            None => self.say(&format!("{} in {:.1} s", self.did(), tries.wall.as_secs_f64())),
         }
         let kept = own.join(self.file_name()).exists().then_some(own);
+        let Tries { code, deaths, .. } = tries;
         Outcome { name: self.name(), dir: kept, failure, deaths, code, interrupted }
     }
 
@@ -112,17 +123,17 @@ impl One<'_> {
         if self.plan.selftest.is_some() { KTAP } else { FILE_NAME }
     }
 
-    fn try_all(&self, wall: &mut Duration, code: &mut u8, deaths: &mut Vec<String>) -> Result<(), Trouble> {
+    fn try_all(&self, tries: &mut Tries) -> Result<(), Trouble> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Trouble::Interrupted);
         }
         self.kernel.image.as_ref().map_err(|reason| Trouble::Failed(reason.clone()))?;
         let own = self.own_dir();
         fs::create_dir_all(&own).map_err(|error| cannot_write(&own, &error))?;
-        let mut tries = self.plan.accelerators.iter().peekable();
-        while let Some(accelerator) = tries.next() {
-            let (booted, counts) = self.try_once(*accelerator, code, deaths)?;
-            *wall = booted.wall;
+        let mut accelerators = self.plan.accelerators.iter().peekable();
+        while let Some(accelerator) = accelerators.next() {
+            let (booted, counts) = self.try_once(*accelerator, tries)?;
+            tries.wall = booted.wall;
             let error = match booted.result {
                 Ok(()) => {
                     let verified = self.verify(counts);
@@ -135,11 +146,11 @@ impl One<'_> {
                 Err(error) => error,
             };
             self.keep_console(&booted.console);
-            match tries.peek() {
+            match accelerators.peek() {
                 Some(next) if self.may_try_again(&error, *accelerator) => {
                     let how = if **next == *accelerator { "trying again" } else { "going on under emulation" };
                     self.say(&format!("{error}; {how}"));
-                    deaths.push(error.to_string());
+                    tries.deaths.push(error.to_string());
                     let _ = fs::remove_file(own.join(self.file_name()));
                 }
                 _ => {
@@ -155,8 +166,8 @@ impl One<'_> {
     /// tested is what that was to find.
     fn may_try_again(&self, error: &BootError, accelerator: Accelerator) -> bool {
         match self.plan.selftest {
-            Some(_) => error.is_of_the_boot() && error.died().is_some(),
-            None => error.died().is_some() || (accelerator == Accelerator::Kvm && error.is_of_the_boot()),
+            Some(_) => error.is_of_the_boot() && error.is_death(),
+            None => error.is_death() || (accelerator == Accelerator::Kvm && error.is_of_the_boot()),
         }
     }
 
@@ -174,14 +185,9 @@ impl One<'_> {
     }
 
     /// One boot, and what the plugin is to leave of it.
-    fn try_once(
-        &self,
-        accelerator: Accelerator,
-        code: &mut u8,
-        deaths: &[String],
-    ) -> Result<(Booted, Option<MemoryFile>), Trouble> {
+    fn try_once(&self, accelerator: Accelerator, tries: &mut Tries) -> Result<(Booted, Option<MemoryFile>), Trouble> {
         let hardware = self.plan.hardware(accelerator, self.boot);
-        let initramfs = self.initramfs(&hardware, deaths)?;
+        let initramfs = self.initramfs(&hardware, &tries.deaths)?;
         let counts = self.plan.plugin.as_ref().ok().filter(|_| accelerator == Accelerator::Tcg);
         let counts = counts.map(|path| Ok((path, memory_file("itlbench-counts", &[])?))).transpose()?;
         let boot = Boot {
@@ -197,7 +203,7 @@ impl One<'_> {
         let mut keeper = Keeper { path: self.own_dir().join(self.file_name()), file: None, code: 0 };
         let limits = self.plan.limits(accelerator);
         let booted = boot::boot(&self.plan.qemu, &hardware, &boot, limits, self.stop, &mut |said| keeper.take(said));
-        *code = keeper.code;
+        tries.code = keeper.code;
         Ok((booted, counts.map(|(_, file)| file)))
     }
 
